@@ -22,7 +22,7 @@ pytestmark = pytest.mark.transformers
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1)]
 GREEDY = {"max_new_tokens": 4, "do_sample": False}
 WAIT = 60
-METHODS = ["globalcom2", "fastv", "pdrop", "sparsevlm", "globalcom2+fastv"]
+METHODS = ["globalcom2", "globalcom2:mass=on", "fastv", "pdrop", "sparsevlm", "globalcom2+fastv"]
 
 
 class Call:

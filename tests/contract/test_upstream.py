@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache, StaticCache
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from qwen_models import FAMILIES as QWENS
+from qwen_models import qwen_model
 from tiny_models import CROPPED, FAMILIES, IMAGE, tiny_model
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.llm_pruning.cache_names import (
@@ -103,6 +108,89 @@ def test_decoder_layers_get_the_keywords_that_pruning_reads(family: str) -> None
         )
         assert (args[0] if args else kwargs["hidden_states"]).shape == (1, 3, 32)
         assert given_cache(kwargs) is returned_cache(out)
+
+
+def attention_calls(model: Any, **inputs: Any) -> list[tuple[int, Any, Any, Any]]:
+    """Number of the layer, module, arguments and keywords of every call of an attention."""
+    calls: list[tuple[int, Any, Any, Any]] = []
+    handles = [
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, args, kwargs, number=number: calls.append((number, module, args, kwargs)),
+            with_kwargs=True,
+        )
+        for number, layer in enumerate(model.model.language_model.layers)
+    ]
+    try:
+        model(**inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+@pytest.mark.parametrize("model", [*FAMILIES, *QWENS])
+def test_attentions_have_the_names_that_masses_read(model: str) -> None:
+    """Masses are hooks on these attentions, add to this mask, and read the columns off this cache."""
+    vlm = qwen_model(model) if model in QWENS else tiny_model(model)
+    ids, mask = torch.tensor([[0, 9, 8], [5, 9, 8]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    with torch.no_grad():
+        calls = attention_calls(vlm, input_ids=ids, attention_mask=mask, use_cache=True)
+    assert len(calls) == vlm.config.get_text_config().num_hidden_layers
+    for number, module, args, kwargs in calls:
+        missing = {"attention_mask", "position_embeddings", cache_name()} - set(kwargs)
+        assert not missing, (
+            f"an attention of {model} is no longer called with the keywords {sorted(missing)}, which "
+            f"llm_pruning/mass.py reads; it is called with {sorted(kwargs)}"
+        )
+        assert module.layer_idx == number
+        assert (args[0] if args else kwargs["hidden_states"]).shape[:2] == (2, 3)
+        assert kwargs["attention_mask"].shape == (2, 1, 3, 3) and isinstance(
+            kwargs["position_embeddings"], tuple
+        )
+    text = vlm.config.get_text_config()
+    assert getattr(text, "attn_logit_softcapping", None) is None and text._attn_implementation == "sdpa"
+    assert text.num_attention_heads == 4
+
+
+def test_caches_say_which_columns_a_layer_will_see_without_asking_the_device() -> None:
+    model = tiny_model("llava_next")
+    text = model.config.get_text_config()
+    for cache, width, compiles in (
+        (DynamicCache(), 5, False),
+        (StaticCache(text, max_cache_len=16), 16, True),
+    ):
+        assert cache.get_mask_sizes(3, 1) == (16 if compiles else 3, 0)
+        model.model.language_model(torch.tensor([[3, 4, 5]]), **{cache_name(): cache})
+        sizes = cache.get_mask_sizes(2, 1)
+        assert sizes == (width, 0) and all(type(size) is int for size in sizes)
+        assert bool(getattr(cache, "is_compileable", False)) == compiles and cache.get_seq_length(1) == 3
+
+
+def test_flex_attention_takes_a_bias_by_this_name() -> None:
+    flex = pytest.importorskip("transformers.integrations.flex_attention")
+    source = inspect.getsource(flex.flex_attention_forward)
+    assert "position_bias" in source, "llm_pruning/mass.py hands flex attention its biases as position_bias"
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_layers_run_again_with_the_rotary_embeddings_of_their_forward(reentrant: bool) -> None:
+    """By which masses find the plan of a forward in its backward."""
+    model = copy.deepcopy(tiny_model("llava_next")).train()
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    decoder = model.model.language_model
+    assert any(getattr(part, "gradient_checkpointing", False) for part in (decoder, *decoder.layers))
+    seen: list[Any] = []
+    for layer in decoder.layers:
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append((module.layer_idx, kwargs["position_embeddings"][0])),
+            with_kwargs=True,
+        )
+    loss = model(input_ids=torch.tensor([[5, 9, 8]]), use_cache=False).logits.sum()
+    first = len(seen)
+    loss.backward()
+    assert sorted(layer for layer, _ in seen[first:]) == [layer for layer, _ in seen[:first]] == [0, 1, 2]
+    assert all(rotary is seen[0][1] for _, rotary in seen)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

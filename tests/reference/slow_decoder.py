@@ -1,9 +1,12 @@
-"""The decoder run by hand, one row, head by head, without cache or hooks; tokens left out as each method says."""
+"""The decoder run by hand, one row, head by head, without cache or hooks; tokens left out as each method says.
+
+With a strength, attention weighs tokens by their masses, and tokens that are left out hand theirs on.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +21,8 @@ class Token:
     kind: str  # "text", "visual" or "answer"
     column: int
     keep: bool = True
+    mass: float = 1.0
+    owner: int = -1  # which visual
 
 
 @dataclass
@@ -28,6 +33,7 @@ class Rule:
     stages: list[tuple[int, int, int]]
     contiguous: bool
     log: dict[int, list[int]] = field(default_factory=dict)
+    strength: float = 0.0
 
 
 def rope(decoder: Any, vector: torch.Tensor, position: int) -> torch.Tensor:
@@ -56,19 +62,22 @@ def heads_of(decoder: Any, layer: Any, tokens: list[Token], positions: list[int]
     return q, k, v
 
 
-def weights_of(q: Any, k: Any, row: int, head: int, d: int) -> torch.Tensor:
+def weights_of(q: Any, k: Any, row: int, head: int, d: int, bias: Any = 0.0) -> torch.Tensor:
     group = head // (q.shape[1] // k.shape[1])
-    return torch.softmax(k[: row + 1, group] @ q[row, head] / math.sqrt(d), dim=0)
+    return torch.softmax(k[: row + 1, group] @ q[row, head] / math.sqrt(d) + bias, dim=0)
 
 
-def run_layer(decoder: Any, layer: Any, tokens: list[Token], positions: list[int]) -> None:
+def run_layer(
+    decoder: Any, layer: Any, tokens: list[Token], positions: list[int], strength: float = 0.0
+) -> None:
+    bias = torch.tensor([strength * math.log(t.mass) for t in tokens])
     q, k, v = heads_of(decoder, layer, tokens, positions)
     d, share = layer.self_attn.head_dim, q.shape[1] // k.shape[1]
     mixed = []
     for i in range(len(tokens)):
         parts = []
         for h in range(q.shape[1]):
-            w = weights_of(q, k, i, h, d)
+            w = weights_of(q, k, i, h, d, bias[: i + 1])
             parts.append(w @ v[: i + 1, h // share])
         mixed.append(torch.cat(parts))
     out = layer.self_attn.o_proj(torch.stack(mixed)[None])[0]
@@ -143,6 +152,7 @@ def cluster(states: list[torch.Tensor], count: int) -> tuple[list[int], list[int
 def leave_out(rule: Rule, tokens: list[Token], score: dict[int, float], kept: int, made: int) -> list[Token]:
     order = sorted(score, key=lambda i: (-score[i], i))
     stay, gone = set(order[:kept]), order[kept:]
+    left_out = [tokens[i] for i in gone]
     out = [t for i, t in enumerate(tokens) if t.kind != "visual" or i in stay]
     if made:
         members = min(int(0.3 * len(gone) + 1e-9) + 1, len(gone))
@@ -152,17 +162,28 @@ def leave_out(rule: Rule, tokens: list[Token], score: dict[int, float], kept: in
         for number, centre in enumerate(centres):
             group = [tokens[i].state for i, m in zip(best, member, strict=True) if m == number]
             at = tokens[best[centre]]
-            new.append(Token(sum(group) / len(group), at.position, "visual", at.column))
+            new.append(replace(at, state=sum(group) / len(group)))
+            at.mass = 0.0  # its own goes with it
         behind = max(i for i, t in enumerate(tokens) if t.kind == "visual")
         place = sum(t.kind != "visual" or i in stay for i, t in enumerate(tokens[: behind + 1]))
         out[place:place] = new
+    hand_over(left_out, out)
     return out
+
+
+def hand_over(gone: list[Token], left: list[Token]) -> None:
+    """The mass of each goes to what is left of its visual and nearest to it."""
+    for token in gone:
+        heirs = [t for t in left if t.owner == token.owner >= 0]
+        if heirs:
+            near = max(heirs, key=lambda t: float(torch.cosine_similarity(t.state, token.state, dim=0)))
+            near.mass += token.mass
 
 
 @torch.no_grad()
 def run(decoder: Any, tokens: list[Token], rule: Rule) -> torch.Tensor:
     """Last hidden state of the last token, (D,)."""
-    tokens = [Token(t.state.clone(), t.position, t.kind, t.column) for t in tokens]
+    tokens = [replace(t, state=t.state.clone()) for t in tokens]
     seen = any(t.kind == "visual" for t in tokens)
     raters = raters_of([t for t in tokens if t.kind != "answer"]) if seen and "sparse" in rule.method else []
     stages = {layer: (kept, made) for layer, kept, made in rule.stages}
@@ -173,6 +194,6 @@ def run(decoder: Any, tokens: list[Token], rule: Rule) -> torch.Tensor:
             score = scores(decoder, rule, number, read, raters)
             tokens = leave_out(rule, tokens, score, *stages[number])
             rule.log[number] = sorted(t.column for t in tokens if t.kind == "visual")
-        taken_in = [Token(t.state, t.position, t.kind, t.column) for t in tokens]
-        run_layer(decoder, layer, tokens, positions_of(tokens, rule.contiguous))
+        taken_in = [replace(t) for t in tokens]
+        run_layer(decoder, layer, tokens, positions_of(tokens, rule.contiguous), rule.strength)
     return decoder.norm(tokens[-1].state[None, None])[0, 0]

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
@@ -24,6 +26,8 @@ from vidcompress.llm_pruning.prefill import LayerSequence
 
 _IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention")
 _WAY_OUT = "use mass='off'"
+_MASKS = 4
+"""Masks of a forward that are kept: models have one per kind of layer, and accelerate copies them for each layer."""
 
 
 @dataclass(eq=False)
@@ -77,6 +81,8 @@ class MassHooks:
         self._sequence_at = sequence_at
         self._handles: list[Any] = []
         self._local = threading.local()
+        self._plans: WeakKeyDictionary[Any, MassPlan] = WeakKeyDictionary()
+        self._replays = WeakTensorKeyDictionary()
 
     @contextmanager
     def attached(self) -> Iterator[MassHooks]:
@@ -90,6 +96,7 @@ class MassHooks:
                 return before(number, module, args, kwargs)
 
             self._handles.append(attention.register_forward_pre_hook(hook, with_kwargs=True))
+        self._handles.append(self._decoder.register_forward_hook(outside_compiler(self._after_decoder)))
         try:
             yield self
         finally:
@@ -99,39 +106,129 @@ class MassHooks:
 
     @contextmanager
     def armed(self, plan: MassPlan | None) -> Iterator[None]:
-        """Context in which the attentions of this thread weigh by `plan`."""
-        before = getattr(self._local, "plan", None)
-        self._local.plan, self._local.masks = plan, {}
+        """Context in which the attentions of this thread weigh by `plan`.
+
+        Raises:
+            UnsupportedModelError: the attention was exchanged for one that takes no bias.
+            CompressionStateError: at the end, a static cache was filled by code that was compiled without the hooks.
+        """
         if plan is not None:
+            _check_kind(self._decoder.config)
             plan.applied = False
+        before = getattr(self._local, "plan", None)
+        self._local.plan, self._local.masks, self._local.fed = plan, {}, None
         try:
             yield
+            _check_fed(self._local.fed)
         finally:
-            self._local.plan, self._local.masks = before, {}
+            self._local.plan, self._local.masks, self._local.fed = before, {}, None
+
+    def plan_of(self, cache: Any) -> MassPlan | None:
+        """Return the masses of the columns that a cache holds; None for one that was filled without."""
+        return self._plans.get(cache) if cache is not None else None
+
+    def forget(self, cache: Any) -> None:
+        """Forget what a cache held, which was emptied."""
+        self._plans.pop(cache, None)
+
+    def _plan(self, module: Any, kwargs: dict[str, Any]) -> MassPlan | None:
+        """Return the plan of this thread's call; where backward runs checkpointed layers again, that of their forward.
+
+        Backward may come after the call, and in a thread of autograd; the layers get the same rotary embeddings.
+        """
+        plan: MassPlan | None = getattr(self._local, "plan", None)
+        rotary = kwargs.get("position_embeddings")
+        if not module.training or not isinstance(rotary, tuple):
+            return plan
+        plan = self._replays.get(rotary[0], plan)
+        if plan is not None:
+            self._replays[rotary[0]] = plan
+        return plan
+
+    def _after_decoder(self, module: Any, args: Any, output: Any) -> None:
+        """Have backward refuse to run checkpointed layers again once the hooks are off."""
+        last = output if isinstance(output, Tensor) else output[0]
+        replays = any(getattr(part, "gradient_checkpointing", False) for part in (module, *module.layers))
+        if (
+            module.training
+            and replays
+            and last.requires_grad
+            and getattr(self._local, "plan", None) is not None
+        ):
+            last.register_hook(self._check_attached)
+
+    def _check_attached(self, gradient: Tensor) -> None:
+        if not self._handles:
+            raise CompressionStateError(
+                "backward was called outside the block with mass='on', where gradient checkpointing would run the "
+                "layers again without the masses; call it inside the block, or use "
+                "model.gradient_checkpointing_disable()"
+            )
 
     def _before(
         self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Any:
-        plan: MassPlan | None = getattr(self._local, "plan", None)
-        if plan is None or kwargs is None:  # another thread's forward, maybe while the hooks are taken off
+        if kwargs is None:  # another thread's forward while the hooks are taken off
+            return None
+        plan = self._plan(module, kwargs)
+        if plan is None:
             return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         count, mask, cache = hidden.shape[1], kwargs.get("attention_mask"), given_cache(kwargs)
         width, start = (count, 0) if cache is None else _sizes(cache, count, module.layer_idx)
-        masks: dict[Any, Any] = self._local.masks
-        if number == next(iter(self._attentions)):
+        called = getattr(self._local, "plan", None) is not None
+        masks: dict[Any, Any] = self._local.masks if called else {}
+        if called and number == next(iter(self._attentions)):
             masks.clear()  # a new forward
+            self._note(cache, count, module.layer_idx, plan)
         sequence = self._sequence_at(cache, number)
-        key = (id(mask), id(sequence), width, start, count, hidden.device)
+        key = (id(plan), id(mask), id(sequence), width, start, count, hidden.device)
         if key not in masks:
             bias = (
                 plan.bias(hidden.device) if sequence is None else _bias_behind(plan, sequence, hidden.device)
             )
             column = _columns(bias, hidden.shape[0], start, width).to(hidden.dtype)[:, None, None]
+            if len(masks) == _MASKS:
+                masks.pop(next(iter(masks)))
             # The old mask is held too, so that no other gets its id.
             masks[key] = mask, _added(mask, column, count, hidden.dtype, self._decoder.config)
         plan.applied = True
         return args, {**kwargs, **masks[key][1]}
+
+    def _note(self, cache: Any, count: int, layer: int, plan: MassPlan) -> None:
+        """Note what a cache holds, and how long it will be if transformers may run compiled code over it."""
+        if cache is None:
+            return
+        self._plans[cache] = plan
+        if getattr(cache, "is_compileable", False):
+            if self._local.fed is not None and self._local.fed[0] is not cache:
+                _check_fed(self._local.fed)
+            # A tensor, of which nothing is asked here.
+            self._local.fed = cache, layer, cache.get_seq_length(layer) + count
+
+
+def _check_fed(fed: tuple[Any, int, Any] | None) -> None:
+    """Refuse a static cache that is longer than what came past the hooks: (cache, layer, length there)."""
+    if fed is not None and int(fed[0].get_seq_length(fed[1])) > int(fed[2]):
+        raise CompressionStateError(
+            "the language model ran over a static cache without the masses of its tokens (mass='on'), in code that "
+            "transformers compiled without their hooks; pass disable_compile=True to generate, or leave out "
+            "cache_implementation"
+        )
+
+
+def _check_kind(config: Any) -> None:
+    """Refuse an attention that takes no bias, or is not known to.
+
+    Raises:
+        UnsupportedModelError: with its name.
+    """
+    kind = getattr(config, "_attn_implementation", None)
+    if kind not in _IMPLEMENTATIONS:
+        raise UnsupportedModelError(
+            f"mass='on' adds to the attention mask, which attn_implementation={kind!r} does not take or was not run "
+            f"with; call model.set_attn_implementation('sdpa'), or {_WAY_OUT}"
+        )
 
 
 def _attentions(adapter: Any) -> dict[int, Any]:
@@ -147,12 +244,7 @@ def _attentions(adapter: Any) -> dict[int, Any]:
             "mass='on' is hooks on the attentions of the language model, which compiled code does not see, and this "
             f"one is compiled (torch.compile); {_WAY_OUT}, or a model that is not compiled"
         )
-    kind = getattr(decoder.config, "_attn_implementation", None)
-    if kind not in _IMPLEMENTATIONS:
-        raise UnsupportedModelError(
-            f"mass='on' adds to the attention mask, which attn_implementation={kind!r} does not take or was not run "
-            f"with; call model.set_attn_implementation('sdpa'), or {_WAY_OUT}"
-        )
+    _check_kind(decoder.config)
     if getattr(decoder.config, "attn_logit_softcapping", None) is not None:
         raise UnsupportedModelError(
             f"{name} caps its attention logits (attn_logit_softcapping), and mass='on' was not tried with that; "
@@ -209,6 +301,11 @@ def _columns(bias: Tensor, rows: int, start: int, width: int) -> Tensor:
         raise CompressionStateError(
             f"the language model got {rows} rows where the inputs have {prompts} prompts: a block with mass='on' is "
             "for the inputs that were compressed, and for later turns of them; call the model with others outside it"
+        )
+    if start == 0 and width == 1 < bias.shape[1]:
+        raise CompressionStateError(
+            f"the language model got a prompt of one column where the inputs have {bias.shape[1]}: with mass='on' no "
+            "other prompt can be run beside them; leave out guidance_scale"
         )
     part = bias[:, start : start + width]
     if part.shape[1] < width:

@@ -36,13 +36,18 @@ def place_visuals(
 
 
 def plan_pruning(
-    prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: CompressionConfig, layers: int
+    prompt: Prompt,
+    kept: Mapping[tuple[str, int], Tensor],
+    separators: Mapping[tuple[str, int], Tensor],
+    settings: CompressionConfig,
+    layers: int,
 ) -> PruningPlan:
     """Plan the pruning inside the language model from counts alone.
 
     Args:
         prompt: the parsed rows of the uncompressed prompt.
         kept: for each (modality, number) the (K,) positions that are sent.
+        separators: for each of these a (K,) bool, separators among them.
         settings: how to compress.
         layers: of the decoder.
 
@@ -78,6 +83,6 @@ def plan_pruning(
                 reference=settings.policy == "reference",
             )
         )
-    return PruningPlan(
-        method, lengths, columns, ends, schedules, budgets, settings.inside_positions == "contiguous"
-    )
+    contiguous = settings.inside_positions == "contiguous"
+    apart = [[separators[span.key] for span in spans] for spans in prompt.spans]
+    return PruningPlan(method, lengths, columns, ends, schedules, budgets, contiguous, apart)

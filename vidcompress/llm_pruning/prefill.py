@@ -64,7 +64,8 @@ class LayerSequence:
         masks: attention masks, and biases of columns, built for it.
         mass: (b, n) float32, number of tokens that each entry stands for, 1 at text and padding; None where masses do
             not count.
-        owner: (b, n) int64, the visual of its row that each entry belongs to, -1 for text; None without masses.
+        owner: (b, n) int64, the visual of its row that each entry belongs to, -1 for text and separators; None without
+            masses.
     """
 
     columns: Tensor
@@ -190,8 +191,9 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         with full_precision(hidden):
             merged_states, centre, there = plan.method.merge(between, scores, kept, pruned)
         if mass is not None and owner is not None:
-            # A merged entry begins with nothing, and inherits like an entry that stays.
-            mass = torch.cat((mass, torch.zeros_like(there, dtype=mass.dtype)), dim=1)
+            # A merged entry begins with its centre's mass, so that it never has none, and inherits like one that stays.
+            begins = mass.gather(1, centre).masked_fill(~there, 0.0)
+            mass = torch.cat((mass.scatter_add(1, centre, -begins), begins), dim=1)
             owner = torch.cat((owner, owner.gather(1, centre)), dim=1)
         whole = torch.cat((hidden, merged_states.to(hidden.dtype)), dim=1)
         behind = (between.visual * (position + 1)).amax(
@@ -219,7 +221,7 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         position_ids=(real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0),
         embeddings=(_pick(now.embeddings[0], entry), _pick(now.embeddings[1], entry)),
         mass=None if mass is None else mass.gather(1, index).masked_fill(~real, 1.0),
-        owner=None if owner is None else owner.gather(1, index),
+        owner=None if owner is None else owner.gather(1, index).masked_fill(~real, -1),
     )
     if plan.contiguous:
         _renumber(now, prefill.now, hidden, decoder)

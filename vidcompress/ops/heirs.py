@@ -19,7 +19,7 @@ def hand_over(states: Tensor, mass: Tensor, owner: Tensor, *, stays: Tensor, mos
     Args:
         states: (b, n, D) hidden states; the cosine says which entry is nearest, ties go to the earlier.
         mass: (b, n) float32.
-        owner: (b, n) int64, the visual of each entry, -1 for text.
+        owner: (b, n) int64, the visual of each entry, -1 for text and separators, which keep what they have.
         stays: (b, n) bool, visual entries that stay.
         most: upper bound, known to the caller, of the entries that stay in a row.
 

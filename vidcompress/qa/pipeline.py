@@ -285,6 +285,11 @@ class Pipeline:
         settings = {"pad_token_id": _pad_token_id(self.processor.tokenizer), **generation}
         settings["logits_processor"] = [*(settings.get("logits_processor") or ()), first]
         block = inputs.pruning() if isinstance(inputs, CompressedInputs) else nullcontext()
+        inside = getattr(inputs, "inside", None)
+        if inside is not None and inside.mass is not None:
+            settings.setdefault(
+                "disable_compile", True
+            )  # compiled steps might have been compiled without the hooks
         with block, torch.no_grad():
             output = self._generate(inputs, settings)
         batch.clock.cut("prefill", at=first.at)
@@ -296,7 +301,8 @@ class Pipeline:
             return self.model.generate(**inputs, **settings)
         except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
             # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
-            given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
+            ours = (("do_sample", False), ("disable_compile", True))
+            given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) not in ours}
             if not given or isinstance(error, VidcompressError):
                 raise
             raise ArgumentError(

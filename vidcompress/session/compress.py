@@ -181,8 +181,10 @@ def compress_with(
     if gaps and features.rows and for_generate and adapter.traits.axes == 1:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
-    inside = settings.method.inside is not None
-    plan = plan_pruning(prompt, kept, settings, len(adapter.decoder.layers)) if inside else None
+    plan = None
+    if settings.method.inside is not None:
+        apart = {key: tokens[key].layout.separator[one.index] for key, one in selections.items()}
+        plan = plan_pruning(prompt, kept, apart, settings, len(adapter.decoder.layers))
     if inputs.get("logits_to_keep") is not None:
         columns = ShortColumns(prompt, kept, ids.shape[1], plan)
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])

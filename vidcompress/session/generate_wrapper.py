@@ -202,6 +202,10 @@ class CompressSession:
             call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
             prompt, length = kwargs["input_ids"], call["input_ids"].shape[1]
             generation_config = shorten_limits(call, generation_config, self._model, prompt.shape[1], length)
+            if inside is not None and inside.mass is not None:
+                call.setdefault(
+                    "disable_compile", True
+                )  # compiled steps might have been compiled without the hooks
             if call.get("streamer") is not None:
                 call["streamer"] = PromptStreamer(call["streamer"], prompt)
             output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
@@ -365,15 +369,15 @@ class CompressSession:
             return None
         with ExitStack() as call:
             call.callback(self._calls.end)
-            compressed, changed = outside_compiler(self._shorten)(args, kwargs)
-            if self.hooks is not None and compressed is not None:
-                call.enter_context(self._acting(compressed.inside))
-                self._inside.forward = call.pop_all(), compressed.inside  # until `after_forward`
+            inside, changed = outside_compiler(self._shorten)(args, kwargs)
+            if inside is not None:
+                call.enter_context(self._acting(inside))
+                self._inside.forward = call.pop_all(), inside  # until `after_forward`
         self._calls.settle()
         return changed
 
-    def _shorten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CompressedInputs | None, Any]:
-        """Compress the arguments of a direct call. Returns inputs (None without pixels) and the pre-hook's result."""
+    def _shorten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DecoderCall | None, Any]:
+        """Compress the arguments of a direct call. Returns what it needs of the hooks, and the pre-hook's result."""
         if args:
             kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
         given, kwargs = kwargs, with_cache_name(kwargs)
@@ -385,10 +389,21 @@ class CompressSession:
                     "model.generate or model(...) on the model itself, not a generate that was bound before the block"
                 )
             renamed = given.get(cache_name()) is not kwargs.get(cache_name())
-            return None, ((), kwargs) if renamed else None
+            return self._later(given_cache(kwargs)), ((), kwargs) if renamed else None
         compressed = self._compress(kwargs, for_generate=False)
         with self._acting(compressed.inside):
-            return compressed, ((), dict(compressed))
+            return compressed.inside, ((), dict(compressed))
+
+    def _later(self, cache: Any) -> DecoderCall | None:
+        """Return what a direct call over a cache needs of the hooks: the masses of what the cache holds."""
+        weigher = None if self.hooks is None else self.hooks.mass
+        mass = None if weigher is None else weigher.plan_of(cache)
+        if weigher is None or mass is None:
+            return None
+        if not is_filled(cache):
+            weigher.forget(cache)
+            return None
+        return DecoderCall(self._adapter, None, mass)
 
     def after_forward(self, module: Any, args: Any, output: Any) -> None:
         """Forward hook after the prefill of a direct call; also called after errors, with `output` None.

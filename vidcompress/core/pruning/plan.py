@@ -25,6 +25,7 @@ class PruningPlan:
         schedules: one per row; without stages for a row that has nothing to prune.
         budgets: visual tokens wanted of each row, on average over the layers' inputs.
         contiguous: whether positions are renumbered in each layer.
+        separators: for each row and visual a (K,) bool, separators among its columns.
         outcome: columns that were kept; filled by each prefill, read by reports.
     """
 
@@ -35,6 +36,7 @@ class PruningPlan:
     schedules: list[Schedule]
     budgets: list[int]
     contiguous: bool
+    separators: list[list[Tensor]]
     outcome: PruningOutcome = field(default_factory=lambda: PruningOutcome())
 
     @property
@@ -69,11 +71,15 @@ class PruningPlan:
 
     @cached_property
     def owner(self) -> Tensor:
-        """(row, C) int64, on the CPU: number in its row of the visual that a column belongs to; -1 for text."""
+        """(row, C) int64, on the CPU: number in its row of the visual that a token belongs to; -1 for text and
+        separators, which hand on and inherit no mass."""
         owner = torch.full(self.real.shape, -1, device="cpu")
         for row, visuals in enumerate(self.columns):
             for number, columns in enumerate(visuals):
-                owner[row].index_fill_(0, columns, number)
+                separators = self.separators[row][number].cpu()
+                owner[row].index_copy_(
+                    0, columns, owner.new_full(columns.shape, number).masked_fill(separators, -1)
+                )
         return owner
 
     def tokens_in(self, layer: int) -> list[int]:
