@@ -8,15 +8,16 @@ from .accuracy import Sweep
 from .sets import Column
 
 SECONDS: Final = {
-    "tiny-onevision-clip": (0.18, 0.010),
-    "tiny-onevision-image": (0.18, 0.015),
-    "tiny-next-image": (0.18, 0.016),
-    "tiny-qwen-clip": (0.18, 0.018),
-    "tiny-qwen-image": (0.18, 0.018),
-    "tiny-onevision-clip-32": (0.6, 0.03),
-    "tiny-onevision-clip-64": (1.2, 0.06),
+    "tiny-onevision-clip": (0.13, 0.0115),
+    "tiny-onevision-image": (0.25, 0.022),
+    "tiny-next-image": (0.25, 0.018),
+    "tiny-qwen-clip": (0.25, 0.0185),
+    "tiny-qwen-image": (0.25, 0.010),
+    "tiny-onevision-clip-32": (0.5, 0.021),
+    "tiny-onevision-clip-64": (1.0, 0.043),
 }
-"""CPU seconds per question: of drawing, encoding and answering with all tokens; and of each cell."""
+"""CPU seconds per question: of drawing, encoding and answering with all tokens; and of each further cell. From trials
+of 20 and 40 questions on a busy machine of two cores; a quiet one takes less."""
 
 
 def minutes(column: Column, sweep: Sweep) -> float:

@@ -149,6 +149,8 @@ def _compositions(column: Column) -> list[str]:
 
 
 def _alone(column: Column) -> list[str]:
+    if column.axes:  # there is one lever, which is in the main set
+        return []
     names = _ours_first(serving(column.medium))
     mass = [levers(name, column, positions=None) for name in names]
     places = [levers(name, column, mass=None) for name in names]
@@ -184,7 +186,8 @@ def _parts(column: Column) -> list[str]:
     words = list(_choices(method))
     changes = [(key, value) for key, value in (*numbers, *words) if key in known]
     labels = [with_argument(OURS, *change) for change in changes]
-    labels += [] if column.axes else [with_argument(OURS, "positions", "contiguous")]
+    # Elsewhere ours without mass is in the set of single levers.
+    labels += [with_argument(OURS, *(("mass", "off") if column.axes else ("positions", "contiguous")))]
     # Engines without an attention bias have no mass; then the selection alone must keep the composition.
     return labels + [with_argument(with_argument(OURS, *change), "mass", "off") for change in words]
 

@@ -96,6 +96,7 @@ def test_parts_are_those_that_the_method_has(monkeypatch: pytest.MonkeyPatch) ->
     assert "globalcom2:positions=contiguous" in labels
     assert not any("floor" in label or "time" in label for label in labels), "globalcom2 has neither"
     assert not any("positions" in label for label in sets._parts(NATIVE))
+    assert "globalcom2:mass=off" in sets._parts(NATIVE) and not SETS["levers"].methods(NATIVE)
 
 
 def test_seeds_are_held_out_and_new() -> None:

@@ -123,3 +123,20 @@ def test_what_needs_a_judge_says_so() -> None:
         assert isinstance(sweep, Sweep)
         if any(task.name == "lmms:mmvet" for task in sweep.tasks):
             assert "OPENAI_API_KEY" in (CONFIGS / f"{name}.toml").read_text(encoding="utf-8"), name
+
+
+def test_the_sweep_about_mass_has_pairs_that_differ_by_mass_alone() -> None:
+    sweep = SWEEPS["mass-counting"]
+    specs = [parse_method_spec(label) for label in sweep.methods]
+    assert (
+        ("census" in METHODS.names()) == ("census" in sweep.methods) == ("census:mass=off" in sweep.methods)
+    )
+    for name in ("random", "uniform", "divprune", "vidcom2"):
+        assert {(name, ()), (name, (("mass", "on"),))} <= {
+            (n, tuple(options.items())) for n, options in specs
+        }
+    for name in ("divprune", "vidcom2"):
+        placed = {"positions": "original"}
+        assert (name, placed) in specs and (name, {**placed, "mass": "on"}) in specs
+    assert not sweep.published and {model.attn_implementation for model in sweep.models} == {"sdpa"}
+    assert {task.name for task in sweep.tasks} >= {"lmms:mvbench_moving_count", "lmms:mvbench_action_count"}
