@@ -201,7 +201,9 @@ def strength(found: dict[str, Measured]) -> str | None:
     head = ["", "kept", "method", *(f"beta {s:g}" for s in STRENGTHS), "beta 1", *(f"cap {c}" for c in CAPS)]
     lines = []
     for one in _short(found):
-        for name in (OURS, "divprune"):
+        if not any("mass_" in label for label, _ in one.rows):
+            continue
+        for name in (OURS, *STANDARD):
             base = levers(name, one.column) if name in serving(one.column.medium) else ""
             labels = [
                 *(with_argument(base, "mass_strength", f"{s:g}") for s in STRENGTHS),
@@ -210,7 +212,9 @@ def strength(found: dict[str, Measured]) -> str | None:
             ]
             for ratio in FEW:
                 rows = [one.row(label, ratio) for label in labels]
-                if any(row for label, row in zip(labels, rows, strict=True) if label != base):
+                if rows[0] is None:  # strength 0 is no mass
+                    rows[0] = one.row(levers(name, one.column, mass="off"), ratio)
+                if any(rows):
                     lines.append([one.column.title, f"{ratio:g}", name, *map(_with_count, rows)])
     return _table(head, lines) if lines else None
 
@@ -250,6 +254,10 @@ def parts(found: dict[str, Measured]) -> str | None:
             same = row is None or whole is None or row is whole
             cells.append(_percent_or_empty(row) if same else f"{_percent(row)}, {_difference(row, whole)}")
         lines.append([f"`{label}`", *cells])
+    for name in STANDARD:
+        pairs = [(one.both(name, ratio), one.row(OURS, ratio)) for one, ratio in shown]
+        cells = [f"{_percent(r)}, {_difference(r, whole)}" if r and whole else "" for r, whole in pairs]
+        lines.append([f"{name} with both levers", *cells])
     head = ["", *(f"{one.column.title}, {ratio:g}" for one, ratio in shown)]
     return _table(head, lines) if shown else None
 

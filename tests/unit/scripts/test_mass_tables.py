@@ -150,13 +150,14 @@ def test_types_have_controls(folder: Path) -> None:
 
 
 def test_strength_and_claims(folder: Path) -> None:
-    assert "| tiny-next, images | 0.1 | divprune | – | 85.0 (85) | – | 90.0 (90) | – | – |" in content(
-        "strength", folder
-    )
+    text = content("strength", folder)
+    assert "| tiny-next, images | 0.1 | divprune | 82.5 (85) | 85.0 (85) | – | 90.0 (90) | – | – |" in text
+    assert "| 0.1 | random | – | – | – | 47.5 (50) | – | – |" in text, "controls are in every comparison"
     text = content("claims", folder)
     assert "within 2 points of all tokens" in text and text.count("**no**") == 3 and "yes" not in text
     write(folder, "parts-tiny-next-image.json", [row("fastervlm:x=1", 0.1, 37)])
     assert "`fastervlm:x=1` | 92.5, **+42.5** (" in content("parts", folder)
+    assert "| random with both levers | 47.5, -2.5 (" in content("parts", folder)
 
 
 def test_what_was_claimed_can_hold(folder: Path) -> None:
