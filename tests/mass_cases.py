@@ -45,6 +45,14 @@ def known_masses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@lru_cache(maxsize=4)
+def _attending(family: str, attention: str) -> Any:
+    """A copy, since models are shared between tests."""
+    model = copy.deepcopy(qwen_model(family))
+    model.set_attn_implementation(attention)
+    return model
+
+
 def inputs_of(family: str, attention: str = "sdpa", pad_right: bool = False) -> tuple[Any, dict[str, Any]]:
     """A model, and three unequal prompts: one visual; text only; several visuals, of both kinds where there are two."""
     if family in QWENS:
@@ -53,8 +61,7 @@ def inputs_of(family: str, attention: str = "sdpa", pad_right: bool = False) -> 
             [3, 2, 5],
             [4, 4, ("video", (3, 8, 4)), ("image", (1, 4, 14)), 9, 3, 6],
         ]
-        model = qwen_model(family)
-        model.set_attn_implementation(attention)
+        model = _attending(family, attention)
         return model, qwen_inputs(model, rows)
     model = tiny_model(family, attention=attention)
     other = ("video", 3) if family in VIDEO_FAMILIES else ("image", (40, 100))

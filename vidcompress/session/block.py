@@ -2,7 +2,7 @@
 
 Nothing is patched on a class. One attribute, `generate`, is put on the instance and one forward pre-hook is
 registered; both are gone on exit, also after an exception. Methods inside the language model put hooks on its layers
-too, which stay until calls that other threads began inside the block have ended.
+too, and masses on their attentions, which stay until calls that other threads began inside the block have ended.
 """
 
 from __future__ import annotations

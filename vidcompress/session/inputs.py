@@ -159,7 +159,8 @@ class CompressedInputs(Mapping[str, Any]):
         A method inside the language model prunes there, and with mass="on" attention weighs the tokens by the masses
         of these inputs; without either the block does nothing. The block is for calls with these inputs and for later
         turns over their cache: a turn outside it, or another prompt inside it, would be answered wrongly, and only the
-        wrong number of rows can be noticed.
+        wrong number of rows, and a prompt of one token, can be noticed. With gradient checkpointing, `backward` belongs
+        inside it too. Where transformers compiled decoding steps before, pass `disable_compile=True` to generate.
         """
         return nullcontext() if self.inside is None else self.inside.run()
 
