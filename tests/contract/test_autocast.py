@@ -18,7 +18,7 @@ from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS, ScoredMethod
 from vidcompress.core.method_lookup import available_methods, get_method
@@ -118,12 +118,11 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
             for number, visual in enumerate(visuals):
                 key = (modality, number)
                 budget = settings.budget.split([visual.layout.full_length])[0]
-                plans[key] = session_module.visual_budget(visual.layout, budget, ratio=settings.budget.ratio)
-            tokens, _ = session_module._encode(
-                adapter, {key: visuals[key[1]] for key in plans}, plans, settings
-            )
+                plans[key] = visual_budget(visual.layout, budget, ratio=settings.budget.ratio)
+            of_key = {key: visuals[key[1]] for key in plans}
+            tokens, _ = session_module._encode(adapter, of_key, plans, settings)
             with autocast:
-                chosen = session_module._select(tokens, plans, settings.method)
+                chosen = session_module.select_tokens(tokens, plans, settings.method, of_key)
         found.append(torch.cat([chosen[key].source(tokens[key].layout) for key in chosen]))
     return found
 

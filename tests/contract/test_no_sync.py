@@ -59,10 +59,32 @@ def test_encode_select_and_splice_ask_for_nothing(
 
         return run
 
-    steps = ("_encode", "_select", "late_features", "row_features", "pad_token_id", "splice")
+    steps = ("_encode", "select_tokens", "late_features", "row_features", "pad_token_id", "splice")
     for name in (*steps, "parse_prompt"):
         monkeypatch.setattr(session, name, watched(name))
     compress_inputs(model, inputs, method, retention_ratio=0.5, positions="original")
+    assert {name: dict(seen[name]) for name in steps} == {name: {} for name in steps}
+    assert seen["parse_prompt"], "which does ask, so that the counting counts"
+
+
+@pytest.mark.parametrize("method", ["uniform", "globalcom2", "pool", "census"])
+def test_masses_ask_for_nothing(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llava_onevision")
+    inputs = batch(model, [Scene((("image", (112, 80)), ("video", 5)), seed=1), Scene((), before=5)])
+    compress_inputs(model, inputs, method, retention_ratio=0.4, mass="on")  # layouts are made once
+    seen: dict[str, Any] = {}
+    steps = ("select_tokens", "visual_masses", "plan_masses")
+    for name in (*steps, "parse_prompt"):
+        original = getattr(session, name)
+
+        def run(*args: Any, name: str = name, original: Any = original, **kwargs: Any) -> Any:
+            with CountSyncs() as counter:
+                made = original(*args, **kwargs)
+            seen[name] = counter.seen
+            return made
+
+        monkeypatch.setattr(session, name, run)
+    compress_inputs(model, inputs, method, retention_ratio=0.4, mass="on")
     assert {name: dict(seen[name]) for name in steps} == {name: {} for name in steps}
     assert seen["parse_prompt"], "which does ask, so that the counting counts"
 

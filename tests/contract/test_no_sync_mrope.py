@@ -60,7 +60,7 @@ def test_select_and_splice_ask_for_nothing(
     model = mrope_model(family)
     inputs = mrope_inputs(model, SCENES[scene])
     compress_inputs(model, inputs, method, retention_ratio=0.6)  # layouts are made once per geometry
-    steps = ("_select", "late_features", "row_features", "pad_token_id", "splice", "plan_pruning")
+    steps = ("select_tokens", "late_features", "row_features", "pad_token_id", "splice", "plan_pruning")
     seen = watch(monkeypatch, session, *steps, "parse_prompt", "full_positions")
     compress_inputs(model, inputs, method, retention_ratio=0.6)
     steps = tuple(step for step in steps if step != "plan_pruning" or method == "fastv")
