@@ -103,9 +103,9 @@ def test_mass_mends_what_dropping_background_ruins(loaded: tuple[Any, Any], tmp_
 
     def die(done: int, of: int) -> None:
         if done == 1:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("killed")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^killed$"):
         run(*loaded, few, tmp_path / "j.jsonl", die)
     first = (tmp_path / "j.jsonl").read_bytes()
     rows = run(*loaded, few, tmp_path / "j.jsonl")

@@ -176,11 +176,11 @@ def test_a_killed_measurement_ends_like_an_unkilled_one(
     def die(*given: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:  # in the middle of the second batch
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("killed")
         return asked(*given)
 
     monkeypatch.setattr(accuracy, "_ask", die)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="^killed$"):
         measure.measure(model, sweep, tmp_path / "j.jsonl", tmp_path / "r.json")
     assert not (tmp_path / "r.json").exists()
     measure.measure(model, sweep, tmp_path / "j.jsonl", tmp_path / "r.json")
