@@ -14,7 +14,7 @@ from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.reductions import full_precision
 from vidcompress.llm_pruning.attention import attention_rows, head_norms
 from vidcompress.llm_pruning.companions import Companions
-from vidcompress.ops.heirs import hand_over
+from vidcompress.ops.mass import hand_over
 
 
 class Capture:
