@@ -14,7 +14,7 @@ from reference.slow_mass import taken_in
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.llm_pruning import hooks
 from vidcompress.llm_pruning.cache_names import cache_name, returned_cache
-from vidcompress.ops.heirs import hand_over
+from vidcompress.ops.mass import hand_over
 from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
