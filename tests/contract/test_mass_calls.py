@@ -255,6 +255,34 @@ def test_other_rows_than_those_of_the_inputs_are_named() -> None:
     assert hooks_on(model) == 0
 
 
+def test_a_block_within_a_block_is_named() -> None:
+    model = tiny_model("llava_onevision")
+    first, second = (compress_inputs(model, batch(model, SCENES), **SETTINGS) for _ in range(2))
+    with first.pruning():
+        with pytest.raises(
+            CompressionStateError, match="inside another pruning.. block of this LlavaOnevision"
+        ):
+            with second.pruning():
+                pass
+        expected = logits(model, first)
+    assert hooks_on(model) == 0
+    with second.pruning():
+        assert torch.equal(logits(model, second), expected)
+
+
+def test_what_takes_no_masses_is_refused_before_anything_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = copy.deepcopy(tiny_model("llava_onevision"))
+    raw = batch(model, SCENES)
+    model.model.language_model.config._attn_implementation = "flash_attention_2"
+    monkeypatch.setattr(type(model.model.vision_tower), "forward", None)
+    with pytest.raises(UnsupportedModelError, match="attn_implementation='flash_attention_2'"):
+        compress_inputs(model, raw, **SETTINGS)
+    with pytest.raises(TypeError):
+        compress_inputs(model, raw, **{**SETTINGS, "mass": "off"})
+
+
 @pytest.mark.parametrize("block", [True, False])
 def test_guidance_by_another_prompt_is_named(block: bool) -> None:
     """The unconditional prompt has columns of its own, at which the masses do not belong."""

@@ -17,6 +17,8 @@ from vidcompress.llm_pruning.mass import MassHooks, MassPlan
 
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_lock = threading.Lock()
+_running: WeakKeyDictionary[Any, DecoderCall] = WeakKeyDictionary()
+"""Calls whose hooks are on a model, outside `compress` blocks."""
 
 
 def _lock_of(model: Any) -> threading.RLock:
@@ -142,15 +144,22 @@ class DecoderCall:
         """Context in which the hooks are on the decoder and act on this thread's calls.
 
         Raises:
-            CompressionStateError: the inputs were handed out, and the hooks did not act in this thread.
+            CompressionStateError: the block is inside another one of this thread and model; the inputs were handed out,
+                and the hooks did not act in this thread.
         """
-        self._handed_out = False
+        model = self._adapter.model
         hooks = DecoderHooks(self._adapter, prunes=self.plan is not None, weighs=self.mass is not None)
-        with (
-            _lock_of(self._adapter.model),  # calls from several threads wait for each other
-            hooks.attached(),
-            hooks.armed(self),
-            self.switched_on(),
-        ):
-            yield
+        with _lock_of(model):  # calls from several threads wait for each other
+            if model in _running:
+                raise CompressionStateError(
+                    f"inputs.pruning() is inside another pruning() block of this {type(model).__name__}, and both "
+                    "would act on one call; leave the first block before entering the second"
+                )
+            self._handed_out = False
+            _running[model] = self
+            try:
+                with hooks.attached(), hooks.armed(self), self.switched_on():
+                    yield
+            finally:
+                _running.pop(model, None)
         self.check_ran()

@@ -77,7 +77,7 @@ class MassHooks:
         sequence_at: Callable[[Any, int], LayerSequence | None] = lambda cache, layer: None,
     ) -> None:
         self._decoder = adapter.decoder
-        self._attentions = _attentions(adapter)
+        self._attentions = attentions_of(adapter)
         self._sequence_at = sequence_at
         self._handles: list[Any] = []
         self._local = threading.local()
@@ -231,8 +231,8 @@ def _check_kind(config: Any) -> None:
         )
 
 
-def _attentions(adapter: Any) -> dict[int, Any]:
-    """Return the attentions of a decoder by the number of their layer; layers without attention have none.
+def attentions_of(adapter: Any) -> dict[int, Any]:
+    """Return the attentions of a decoder that take masses, by the number of their layer; other layers have none.
 
     Raises:
         UnsupportedModelError: no attention named `self_attn` with a `layer_idx`, one that mixes in other columns, or

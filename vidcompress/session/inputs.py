@@ -26,6 +26,7 @@ from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.call import DecoderCall
+from vidcompress.llm_pruning.mass import attentions_of
 from vidcompress.session.columns import COUNTED, check_counted
 from vidcompress.session.generation_options import is_filled
 
@@ -285,6 +286,7 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
 
     Raises:
         UnsupportedInputError: inputs that cannot be shortened, or that this family does not take.
+        UnsupportedModelError: masses are on, and the decoder takes none.
     """
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
@@ -310,6 +312,8 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             raise UnsupportedInputError(
                 f"{key}={value!r} differs from the model's config; set it there or leave it out"
             )
+    if settings.weighs:
+        attentions_of(adapter)  # refused here, before anything is encoded
     if inputs.get("labels") is not None and settings.method.inside is not None:
         raise UnsupportedInputError(
             f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "

@@ -466,3 +466,11 @@ def test_an_option_that_cannot_be_hashed_is_read_and_what_is_refused_is_refused_
     for _ in range(2):
         with pytest.raises(ArgumentError, match="no option"):
             read_config({"method": "vidcom2", "retention_ratio": 0.5, "width": 1})
+
+
+@pytest.mark.parametrize(("name", "value"), [("mass_strength", 0.5), ("mass_cap", 8)])
+def test_strength_and_cap_without_mass_are_noted(name: str, value: float) -> None:
+    def notes(mass: str) -> list[str]:
+        return CompressionConfig("uniform", 0.5, mass=mass, **{name: value}).report().notes  # type: ignore[arg-type]
+
+    assert notes("off") == [f"{name} has no effect with mass='off'"] and notes("on") == []

@@ -224,6 +224,7 @@ class CompressionConfig:
 
     def report(self) -> Report:
         """An empty report that states this configuration."""
+        idle = [name for name in ("mass_strength", "mass_cap") if getattr(self, name) != DEFAULTS[name]]
         return Report(
             self.method.name,
             self.policy,
@@ -235,6 +236,7 @@ class CompressionConfig:
             mass="on" if self.weighs else "off",
             mass_strength=self.mass_strength,
             mass_cap=self.mass_cap,
+            notes=[f"{name} has no effect with mass='off'" for name in idle if self.resolved_mass == "off"],
         )
 
     def replace(self, **changes: object) -> CompressionConfig:
