@@ -62,6 +62,7 @@ class Scene:
             method,
             lengths=[self.width],
             columns=columns,
+            separators=[[torch.zeros(self.visual, dtype=torch.bool)]],
             ends=[BEFORE + self.visual],
             schedules=[schedule],
             budgets=[budget],

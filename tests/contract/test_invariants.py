@@ -210,7 +210,9 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
         position_ids[alive] = torch.arange(len(alive))
     elif positions == "scaled":
         names = ["clip" if token in (IMAGE, VIDEO) else "" for token in ids.tolist()]
-        walked = scaled_positions(names, mask.bool().tolist(), {"clip": HOMES[family]})
+        clip = compressed.report.visuals[0]  # whose newlines do not count
+        home = HOMES[family] * clip.total // clip.layout.num_tokens
+        walked = scaled_positions(names, mask.bool().tolist(), {"clip": home})
         position_ids[alive] = torch.tensor([walked[column] for column in alive.tolist()])
         if len(alive) < len(ids):  # the controls: it is neither of the others
             assert position_ids[alive].tolist() not in (alive.tolist(), list(range(len(alive))))
