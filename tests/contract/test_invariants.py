@@ -27,7 +27,7 @@ compress_inputs = partial(compress.compress_inputs, mass="off")
 """What is sent, without masses in attention, which have tests of their own."""
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
-HOMES = {"llava_next_video": 15, "llava_onevision": 15, "llava_video": 22, "internvl": 60}
+HOMES = {"llava_next_video": 15, "llava_onevision": 15, "llava_video": 15, "internvl": 60}
 """Visual tokens of a clip of the training, as these models state it: three quarters of the clip's."""
 PLACED = [
     (*case, positions)
