@@ -96,8 +96,13 @@ class DecoderCall:
     def why(self) -> str:
         """What the hooks are for."""
         if self.plan is None:
-            return "mass='on' weighs tokens inside the language model"
+            return "mass='on', which is the default of census, weighs tokens inside the language model"
         return f"method {self.plan.method.name!r} prunes inside the language model"
+
+    @property
+    def way_out(self) -> str:
+        """Words on how to do without the hooks, where a setting switches them off."""
+        return ", or compress with mass='off'" if self.plan is None else ""
 
     @contextmanager
     def switched_on(self) -> Iterator[None]:

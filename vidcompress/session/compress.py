@@ -203,7 +203,7 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
-            if key in homes:
+            if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
             if texts:
                 visual.view_text = total_length(texts[key])

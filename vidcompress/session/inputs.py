@@ -159,9 +159,11 @@ class CompressedInputs(Mapping[str, Any]):
 
         A method inside the language model prunes there, and with mass="on" attention weighs the tokens by the masses
         of these inputs; without either the block does nothing. The block is for calls with these inputs and for later
-        turns over their cache: a turn outside it, or another prompt inside it, would be answered wrongly, and only the
-        wrong number of rows, and a prompt of one token, can be noticed. With gradient checkpointing, `backward` belongs
-        inside it too. Where transformers compiled decoding steps before, pass `disable_compile=True` to generate.
+        turns over their cache, which state `position_ids` where positions have gaps: a turn outside it, or another
+        prompt inside it, would be answered wrongly, and only the wrong number of rows, and a prompt of one token, can
+        be noticed; a `compress` block takes care of turns, positions and prompts. With gradient checkpointing,
+        `backward` belongs inside it too. Where transformers compiled decoding steps before, pass
+        `disable_compile=True` to generate.
         """
         return nullcontext() if self.inside is None else self.inside.run()
 
@@ -237,10 +239,13 @@ class CompressedInputs(Mapping[str, Any]):
             if self.inside is not None and not self.inside.hand_out():
                 raise CompressionStateError(
                     f"{self.inside.why}: call it within `with inputs.pruning():` of the same thread, or use the "
-                    "vidcompress.compress block"
+                    f"vidcompress.compress block{self.inside.way_out}"
                 )
             return self._hand_over(self._traits, self.features.rows, self.features.deep)
         return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values or (key == "mm_encoder_outputs" and bool(self.features.rows))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._values
