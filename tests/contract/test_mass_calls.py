@@ -174,7 +174,8 @@ def test_plain_inputs_that_another_thread_runs_are_refused() -> None:
     with pytest.raises(CompressionStateError, match=r"ran without the masses of its tokens \(mass='on'\)"):
         elsewhere()
     with pytest.raises(
-        CompressionStateError, match="weighs tokens inside the language model: call it within .*, or compress with mass='off'"
+        CompressionStateError,
+        match="weighs tokens inside the language model: .*, or compress with mass='off'",
     ):
         logits(model, compressed)
     weighed(model, compressed)
