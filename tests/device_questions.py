@@ -24,3 +24,22 @@ class CountSyncs(TorchDispatchMode):
         if name in ASKING or any(i is not None and i.dtype == torch.bool for i in masks):
             self.seen[name] += 1
         return func(*args, **(kwargs or {}))
+
+
+WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
+
+
+class Count(TorchDispatchMode):
+    """Counts the operations that make an accelerator wait, and all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in indices):
+            name = "boolean index"
+        self.seen[name] += 1
+        return func(*args, **(kwargs or {}))

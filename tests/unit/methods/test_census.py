@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_syncs import WATCHED, Count
 from torch import Tensor
 
+from device_questions import WATCHED, Count
 from layouts import CLS, IMAGES, QUESTION, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import video_layout
 from vidcompress.core.budget import VisualBudget

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from device_questions import WATCHED, Count
 from layouts import make_tokens
 from vidcompress.adapters.layouts import image_layout, native_layout, video_layout
 from vidcompress.core.budget import visual_budget
@@ -18,24 +18,6 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.ops.clustering import cluster_means, density_peaks
 from vidcompress.testing import select_alone
-
-WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
-
-
-class Count(TorchDispatchMode):
-    """Counts the operations that make an accelerator wait, and all others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
-        if any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in indices):
-            name = "boolean index"
-        self.seen[name] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def counted(name: str, layout: Layout, policy: str, ratio: Fraction, **options: Any) -> Counter[str]:
