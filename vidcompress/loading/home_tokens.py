@@ -12,7 +12,7 @@ from vidcompress.loading.resources import find
 
 @lru_cache(maxsize=1)
 def home_tokens_by_name() -> dict[str, int]:
-    """Return name of a checkpoint -> visual tokens of the longest clips of its training, without separators."""
+    """Return name of a checkpoint -> visual tokens of the clips of its training, without separators."""
     data = json.loads(find("models/home_tokens.json").read_text(encoding="utf-8"))
     return {name: int(entry["home_tokens"]) for name, entry in data["checkpoints"].items()}
 

@@ -1,8 +1,9 @@
 """Positions of the policy `scaled`: a clip longer than those of the training takes as much room as they did.
 
-A clip has N visual tokens, and the checkpoint was trained on clips of L0. Token p of the uncompressed clip stands
-floor(p L0 / N) positions behind the clip's start, and always behind the token before it. Pictures, and clips of at most
-L0 tokens, have the positions of the policy `original`.
+The checkpoint was trained on clips of L0 visual tokens, separators not counted. A longer clip of n tokens and N
+positions, separators among them, shrinks to L = floor(N L0 / n): its position p stands floor(p L / N) behind the clip's
+start, and always behind the token before it. Pictures, and clips of at most L0 tokens, have the positions of the policy
+`original`.
 """
 
 from __future__ import annotations
@@ -42,9 +43,7 @@ def home_tokens(adapter: Adapter) -> int | None:
 
 
 def homes_of_long_clips(adapter: Adapter, prompt: Prompt, visuals: Mapping[Key, Visual]) -> dict[Key, int]:
-    """Return the length that each clip shrinks to under `scaled`, for (modality, number) of more than L0 tokens.
-
-    L0 counts no separators; those of a clip add to its length in proportion.
+    """Return L, the length that a clip shrinks to under `scaled`, for each (modality, number) of more than L0 tokens.
 
     Raises:
         UnsupportedModelError: as `home_tokens`.
@@ -65,8 +64,8 @@ def check_no_positions(inputs: Mapping[str, Any], homes: Mapping[Key, int]) -> N
     """
     if homes and inputs.get("position_ids") is not None:
         raise UnsupportedInputError(
-            f"position_ids={shown(inputs['position_ids'])} cannot go with positions='scaled' and a clip of more than "
-            f"{min(homes.values())} visual tokens, whose positions shrink; leave them out, or use "
+            f"position_ids={shown(inputs['position_ids'])} cannot go with positions='scaled' and a clip that "
+            f"shrinks to {min(homes.values())} positions; leave them out, or use "
             "positions='original', which keeps them"
         )
 
@@ -90,8 +89,8 @@ class LongClip(NamedTuple):
         start: original position of its first token.
         before: (L,) int64 on the CPU, visual tokens of the clip before each of the L original positions from `start`
             to its last token; positions between them are those of text.
-        total: N, visual tokens of the uncompressed clip.
-        home: L0.
+        total: N, positions of the uncompressed clip.
+        home: L, the length that it shrinks to.
     """
 
     first: int
@@ -135,10 +134,10 @@ def long_clips(
 def scaled_places(places: Tensor, clips: Sequence[LongClip]) -> Tensor:
     """Return positions under `scaled` of the tokens that a prompt row sends.
 
-    With p visual tokens and t tokens of text of its clip before it, a token stands floor(p L0 / N) + t behind the
+    With p visual positions and t tokens of text of its clip before it, a token stands floor(p L / N) + t behind the
     clip's start, and at least one behind the token before it. So text within a clip stays consecutive, and no position
-    is larger than under `original`. What follows the clip goes on L0 + T behind its start, with T tokens of text, and
-    at least one behind its last token.
+    is larger than under `original`. What follows the clip begins L + T positions behind its start, with T tokens of
+    text, and at least one behind its last token.
 
     Args:
         places: (k,) int64 positions under `original`, in the order sent.
