@@ -133,7 +133,7 @@ def test_positions_of_the_caller() -> None:
     raw = batch(model, [Scene((CLIP,))])
     own = (raw["attention_mask"].cumsum(-1) - 1) * 2
     with pytest.raises(
-        UnsupportedInputError, match="position_ids=.*'scaled' and a clip of more than 15 .*'original'"
+        UnsupportedInputError, match="position_ids=.*'scaled' and a clip that shrinks to 15 .*'original'"
     ):
         compress_inputs(model, {**raw, "position_ids": own}, "uniform", **SHRINKS)
     still = batch(model, [Scene((PICTURE,))])
