@@ -15,8 +15,8 @@ from vidcompress.core.budget import Policy, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.report import Report, VisualReport
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.testing import select_alone
 
 CLS = Evidence("cls_logits", -1)
