@@ -224,23 +224,29 @@ def _row(row: ViewerRow, blobs: _Blobs) -> dict[str, Any]:
         "same": row.same,
         "timing": {phase: round(ms, 2) for phase, ms in row.timing_ms.items()},
         "notes": list(row.notes),
+        "separators": None if row.separators is None else list(row.separators),
         "visuals": [_visual(row, number, blobs) for number in range(len(row.visuals))],
     }
 
 
 def _visual(row: ViewerRow, number: int, blobs: _Blobs) -> dict[str, Any]:
-    """Return the masks of one visual in a row, its scores and masses on a scale that its views share."""
+    """Return the masks of one visual in a row, and its scores and masses on scales that views share.
+
+    Scores have a scale for each kind of view, as those of a thumbnail and of crops are not comparable; masses have one.
+    """
     views = row.visuals[number]
     counts = row.counts[number] if row.counts else [int(view.kept.sum()) for view in views]
-    scored = [view.scores for view in views if view.scores is not None]
+    ends = {
+        kind: _range([v.scores for v in views if v.kind == kind and v.scores is not None])
+        for kind in _scored(views)
+    }
     heavy = [view.mass[view.kept] for view in views if view.mass is not None]
-    low, high = _range(scored)
     most = max((float(mass.max()) for mass in heavy if mass.size), default=1.0)
     entries = []
     for view, count in zip(views, counts, strict=True):
         entry: dict[str, Any] = {"kept": blobs.bits(view.kept), "count": count}
-        if view.scores is not None and scored:
-            entry["scores"] = blobs.add(_signs(view.scores, low, high))
+        if view.scores is not None and view.kind in ends:
+            entry["scores"] = blobs.add(_signs(view.scores, *ends[view.kind]))
         if view.mass is not None:
             entry["mass"] = blobs.add(
                 _signs(np.log(np.maximum(view.mass[view.kept], 1e-6)), 0.0, np.log(most))
@@ -250,17 +256,21 @@ def _visual(row: ViewerRow, number: int, blobs: _Blobs) -> dict[str, Any]:
         entries.append(entry)
     return {
         "views": entries,
-        "scores": [float(f"{low:.4g}"), float(f"{high:.4g}")] if scored else None,
+        "scores": {kind: [float(f"{end:.4g}") for end in pair] for kind, pair in ends.items()} or None,
         "mass": float(f"{most:.4g}") if heavy else None,
     }
 
 
+def _scored(views: Sequence[ViewMap]) -> list[str]:
+    """Return the kinds of view in which a token has a score, in order."""
+    scored = (view.kind for view in views if view.scores is not None and np.isfinite(view.scores).any())
+    return list(dict.fromkeys(scored))
+
+
 def _range(scored: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    """Return the ends of the scale of scores: the 1st and 99th percentile, so that single outliers leave it readable."""
-    values = np.concatenate([scores.ravel() for scores in scored]) if scored else np.empty(0)
+    """Return the ends of the scale of scores: their 1st and 99th percentile, so that outliers leave it readable."""
+    values = np.concatenate([scores.ravel() for scores in scored])
     values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
     low, high = np.percentile(values.astype(np.float64), [1, 99])
     return float(low), float(high)
 

@@ -30,8 +30,9 @@
 
   const levels = (text) => Uint8Array.from(text, (sign) => SIGNS.indexOf(sign));
 
-  const color = (level) => {
-    const at = (level / LEVELS) * (RAMP.length - 1);
+  /** Color of a level; masses begin above the dark end, which would look like a dropped token. */
+  const color = (level, from) => {
+    const at = (from + (1 - from) * (level / LEVELS)) * (RAMP.length - 1);
     const low = Math.min(Math.floor(at), RAMP.length - 2);
     const mixed = RAMP[low].map((part, channel) => Math.round(part + (at - low) * (RAMP[low + 1][channel] - part)));
     return `rgb(${mixed.join(" ")})`;
@@ -173,7 +174,7 @@
       }
       this.select = el("select", { class: "layers" });
       this.select.addEventListener("change", () => this.set({ layer: this.select.value }));
-      this.selectBox = el("label", { class: "inside" }, "Left ", this.select);
+      this.selectBox = el("label", { class: "inside" }, "Inside the language model ", this.select);
       this.choices = el("div", { class: "choices" }, modes, this.selectBox);
       this.modesBox = modes;
       box.append(this.choices);
@@ -324,9 +325,11 @@
       this.verdict.className = `verdict ${row.same ? "same" : "differs"}`;
       this.verdict.textContent = row.same ? "same as with all tokens" : "differs from the answer with all tokens";
       const share = row.mean ?? row.kept;
-      this.kept.textContent = row.kept === null ? "" : row.mean === null
-        ? `${row.kept} of ${row.total} visual tokens, ${percent(row.kept, row.total)}`
-        : `${row.kept} of ${row.total} visual tokens sent, ${row.mean} on average over the layers, ${percent(share, row.total)}`;
+      const average = row.mean === null ? "" : ` sent, ${row.mean} on average over the layers`;
+      const [kept, separators] = row.separators ?? [0, 0];
+      const among = separators ? `, ${kept} of ${separators} separators among them` : "";
+      this.kept.textContent = row.kept === null ? "" : row.total
+        ? `${row.kept} of ${row.total} visual tokens${average}, ${percent(share, row.total)}${among}` : "no picture or clip";
       this.meter.style.width = `${row.total ? (100 * share) / row.total : 0}%`;
       this.meter.parentElement.hidden = !row.total;
       this.updateTimes();
@@ -375,13 +378,21 @@
     updateLegend() {
       const { shows, layer, row } = this;
       const key = (name, text) => el("span", {}, el("i", { class: `key ${name}` }), text);
-      const ramp = (low, high, text) => el("span", {}, `${text} ${figure(low)} `, el("i", { class: "ramp" }), ` ${figure(high)}`);
+      const ramp = (low, high, text) => el("span", {}, `${text} ${figure(low)} `, el("i", { class: `ramp ${shows}` }),
+        ` ${figure(high)}`);
       const parts = [];
-      const [first] = row.visuals.filter((visual) => visual[shows] !== null && shows !== "kept");
-      if (shows === "scores") parts.push(row.visuals.length > 1 ? el("span", {}, "score: low ", el("i", { class: "ramp" }), " high") : ramp(...first.scores, "score"));
-      if (shows === "mass") parts.push(ramp(1, Math.max(...row.visuals.map((visual) => visual.mass ?? 1)), "tokens it stands for"));
-      if (row.visuals.length) parts.push(shows === "scores" ? key("outline", "outlined: kept") : key("dropped", "dropped"));
-      if (layer && shows !== "scores") parts.push(key("later", `dropped before layer ${layer}`));
+      if (shows === "scores") {
+        for (const [kind, ends] of Object.entries(row.visuals.find(({ scores }) => scores).scores)) {
+          parts.push(ramp(...ends, `score, ${kind}`));
+        }
+        parts.push(key("outline", "border: kept or dropped"));
+      } else {
+        if (shows === "mass") {
+          parts.push(ramp(1, Math.max(...row.visuals.map(({ mass }) => mass ?? 1)), "tokens that it stands for"));
+        }
+        if (row.kept < row.total) parts.push(key("dropped", layer ? "not sent" : "dropped"));
+        if (layer) parts.push(key("later", `dropped before layer ${layer}`));
+      }
       this.legend?.replaceChildren(...parts);
       if (this.legend) this.legend.hidden = !parts.length;
     }
@@ -422,7 +433,7 @@
       if (!this.row.visuals.length || !pane.views.length) return [kind, kind];
       const sum = (pick) => arrays.reduce((all, one) => all + pick(one), 0);
       const counts = arrays.map(({ count }) => count);
-      const several = arrays.length > 1 && arrays.length <= 12 ? ` (${counts.join(", ")})` : "";
+      const several = arrays.length > 1 && arrays.length <= 12 && !this.layer ? ` (${counts.join(", ")})` : "";
       let text = `${sum(({ count }) => count)} of ${sum(({ total }) => total)}`;
       const left = sum(({ stages }) => stages[this.layer]?.count ?? 0);
       text += this.layer ? ` tokens, ${left} from layer ${this.layer} on` : " tokens";
@@ -456,11 +467,13 @@
       if (!this.row.visuals.length) return;
       for (const at of shown.views) this.drawView(pen, pane, visual.views[at], this.view(number, at), dark, width, height, scale);
       if (!pane.frame && shown.views.length > 1) {
-        pen.strokeStyle = "#ffd60a";
-        pen.lineWidth = Math.max(1, Math.round(1.5 * scale));
-        for (const at of shown.views) {
-          const [x, y] = this.edges(pane, visual.views[at], width, height);
-          pen.strokeRect(x[0], y[0], x.at(-1) - x[0], y.at(-1) - y[0]);
+        for (const [ink, thick] of [["rgb(0 0 0 / 55%)", 3.5], ["#ffd60a", 1.5]]) {
+          pen.strokeStyle = ink;
+          pen.lineWidth = thick * scale;
+          for (const at of shown.views) {
+            const [x, y] = this.edges(pane, visual.views[at], width, height);
+            pen.strokeRect(x[0], y[0], x.at(-1) - x[0], y.at(-1) - y[0]);
+          }
         }
       }
     }
@@ -516,13 +529,13 @@
           if (!stays[at] && (shows !== "scores" || level === NONE)) {
             pen.drawImage(dark, ...box, ...box);
             if (arrays.kept[at]) {
-              pen.fillStyle = "rgb(64 120 255 / 38%)";
+              pen.fillStyle = "rgb(64 120 255 / 26%)";
               pen.fillRect(...box);
             }
           }
-          if (level !== NONE && (shows === "scores" || stays[at])) {
+          if (level !== NONE && (shows === "scores" || (stays[at] && level > 0))) {
             pen.globalAlpha = 0.78;
-            pen.fillStyle = color(level);
+            pen.fillStyle = color(level, shows === "scores" ? 0 : 0.2);
             pen.fillRect(...box);
             pen.globalAlpha = 1;
           }
@@ -538,8 +551,14 @@
 
     outline(pen, kept, rows, cols, x, y, scale) {
       const thick = Math.max(1, Math.round((Math.min(x[1] - x[0], y[1] - y[0]) >= 12 * scale ? 1.6 : 1) * scale));
+      // A dark rim, so that the line can be seen on bright pictures and colors too.
+      this.lines(pen, "rgb(0 0 0 / 40%)", thick + 2 * Math.round(scale), kept, rows, cols, x, y);
+      this.lines(pen, "rgb(255 255 255 / 90%)", thick, kept, rows, cols, x, y);
+    }
+
+    lines(pen, color, thick, kept, rows, cols, x, y) {
       const half = thick / 2;
-      pen.fillStyle = "rgb(255 255 255 / 85%)";
+      pen.fillStyle = color;
       for (let row = 0; row < rows; row += 1) {
         for (let col = 0; col < cols; col += 1) {
           const here = kept[row * cols + col];
