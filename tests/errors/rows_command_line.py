@@ -319,6 +319,7 @@ ROWS = [
     ),
     ask("preset", "--preset", "288", "--model", "tiny-next", message="did you mean '2880'?"),
     ask("preset", "--preset", "2880", message="with llava_onevision: it has no presets; leave it out"),
+    ask("masks", "--masks", message="--masks goes with --json only; add --json", names="--masks"),
     ask("explain", "--explain=yes", message="does not take a value", names="--explain"),
     ask("as_json", "--json=yes", message="does not take a value", names="--json"),
     Words("methods", "name", ("globalcom",), "unknown method 'globalcom'; known: ", names="method"),
@@ -344,6 +345,7 @@ ROWS += [
     ),
     Words("compare", "methods", (*COMPARE, "--methods", "globalcom2:tau"), "must list options as key=value"),
     Words("compare", "methods", (*COMPARE, "--methods", ","), "name at least one, or leave it out"),
+    Words("compare", "masks", (*COMPARE, "--masks"), "--masks goes with --json only", names="--masks"),
     Words("compare", "only", (*COMPARE, "--only=yes"), "does not take a value", names="--only"),
     Words(
         "compare",

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidcompress.checks import is_whole, whole_number
-from vidcompress.core.layout import ViewKind
+from vidcompress.core.layout import Layout, ViewKind
 from vidcompress.errors import ArgumentError, shown
-
-if TYPE_CHECKING:
-    from vidcompress.core.layout import Layout
-    from vidcompress.core.report.visual import VisualReport
 
 Mask: TypeAlias = NDArray[np.bool_]
 Place: TypeAlias = tuple[float, float, float, float]
@@ -154,23 +150,27 @@ def mask_of(runs: Sequence[int], grid: tuple[int, int]) -> Mask:
     return mask
 
 
-def view_maps(visual: VisualReport) -> tuple[ViewMap, ...]:
-    """Return the map of each view of a visual, in order; reads from the device.
+def view_maps(
+    layout: Layout,
+    entries: NDArray[np.int64],
+    *,
+    scores: NDArray[np.float32] | None = None,
+    mass: NDArray[np.float32] | None = None,
+    stages: Mapping[int, Mask] | None = None,
+) -> tuple[ViewMap, ...]:
+    """Return the map of each view of a visual, in order.
 
     Args:
-        visual: of a report. Stages inside the language model are there once a prefill has run.
+        layout: geometry of the visual, N positions.
+        entries: (K,) index in the layout's tensors of each position sent.
+        scores: (N,) score of each position; None for a method that scores no tokens.
+        mass: (K,) tokens that each position sent stands for; None without mass.
+        stages: for each first layer of a stage inside the language model (K,), the positions sent that are left.
     """
-    layout = visual.layout
     view, row, col = (tensor.cpu().numpy() for tensor in (layout.view, layout.row, layout.col))
-    entries = visual.kept_entries.numpy()
     members = np.split(np.argsort(view, kind="stable"), np.cumsum(layout.sizes))[:-1]
-    stages = {layer: entries[there.numpy()] for layer, there in visual.stages.items()}
-    scores = (
-        None if visual.scores is None else visual.scores.float().cpu().numpy()[layout.source.cpu().numpy()]
-    )
-    mass = None if visual.mass is None else visual.mass.float().cpu().numpy()
     sent = _flags(entries, len(view))
-    left = {layer: _flags(there, len(view)) for layer, there in stages.items()}
+    left = {layer: _flags(entries[there], len(view)) for layer, there in (stages or {}).items()}
     weight = None if mass is None else np.zeros(len(view), np.float32)
     if weight is not None:
         weight[entries] = mass
