@@ -610,6 +610,54 @@ ROWS += [
         "results", "as_markdown", ("{run}", "--markdown", "--json"), "exclude each other", names="--markdown"
     ),
     Words("results", "as_json", ("{run}", "--json=yes"), "does not take a value", names="--json"),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "md"),
+        "--format must be one of text, markdown, csv, latex, json, got 'md'",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--json"),
+        "--format=csv and --json exclude each other; pass one of them",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--pairs", "globalcom2,random"),
+        "--format=csv: is one table; leave out --pairs, or pass --format json",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--against", "published"),
+        "is one table; leave out --against",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "baseline",
+        ("{run}", "--baseline", "no-such-run"),
+        "no such file or folder",
+        names="no-such-run",
+    ),
+    Words(
+        "results", "baseline", ("{run}", "--baseline", "{empty}"), "holds no result.json", names="result.json"
+    ),
+    *(
+        Words("results", "baseline", ("{run}", "--baseline", "{run}", *words), f"leave out {words[0]}")
+        for words in (("--plot", "plots"), ("--parts",), ("--against", "published"))
+    ),
+    Words(
+        "results",
+        "pairs",
+        ("{run}", "--baseline", "{run}", "--pairs", "globalcom2,globalcom3"),
+        "no row of the baseline is of method 'globalcom3'; known: ",
+    ),
 ]
 BENCH = ("--geometry", "llava-onevision-0.5b", "--frames", "4")
 

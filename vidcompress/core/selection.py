@@ -57,8 +57,7 @@ class Selection:
             not isinstance(mass, Tensor) or mass.shape != index.shape or mass.dtype != torch.float32
         ):
             raise ArgumentError(
-                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, "
-                "or None"
+                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {len(index)} as index, or None"
             )
         if lost is not None and (
             mass is None or not isinstance(lost, Tensor) or lost.ndim != 1 or lost.dtype != torch.bool

@@ -211,9 +211,8 @@ def compress_with(
             visual.left = None if inside is None else partial(inside.kept, row, number)
             if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
-            if texts:
-                visual.view_text = total_length(texts[key])
-                visual.view_text_dropped = total_length(gone.get(key, ()))
+            visual.view_text = total_length(texts.get(key, ()))
+            visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     if scaled:
         note_unknown_home(report, adapter)

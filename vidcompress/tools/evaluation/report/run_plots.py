@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidcompress.errors import ArgumentError
-from vidcompress.tools.evaluation.report.differences import interval
 from vidcompress.tools.evaluation.report.leaderboard import (
     Column,
     Leaderboard,
@@ -97,12 +96,9 @@ def _point(entry: LeaderboardEntry, column: Column, kind: str) -> Point | None:
     if row is None or row.value is None or not x:
         return None
     scale = 100 if in_per_cent(row) else 1
-    scores = [score for score in row.question_scores.values() if score is not None]
-    if (
-        not scores or abs(sum(scores) / len(scores) - row.value) > 1e-3
-    ):  # a score of another kind has no interval here
+    if row.limits is None:
         return Point(x, scale * row.value)
-    low, high = interval(scores)
+    low, high = row.limits
     return Point(x, scale * row.value, scale * low, scale * high)
 
 
