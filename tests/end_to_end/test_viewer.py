@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ import pytest
 
 import vidcompress
 from browser import open_file, pixels, watched_page
+from vidcompress.cli import main
 from vidcompress.qa import Comparison
 from vidcompress.qa.viewer.page import embedded
 
@@ -311,6 +313,25 @@ def test_several_visuals_and_none(
     assert (
         alone.locator("canvas").count() == 0 and "no picture or clip" in alone.locator(".card").inner_text()
     )
+
+
+def test_the_command_line_writes_pages(
+    capsys: pytest.CaptureFixture[str], opened: Callable[..., Any], tmp_path: Path, clip: Path
+) -> None:
+    one, all_rows = tmp_path / "one.html", tmp_path / "all.html"
+    words = ("which shape appears first?", str(clip), "--num-frames", "4")
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["ask", *words, "--html", str(one), "--json"])
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["html"] == str(one)
+    page = opened(one.read_text(encoding="utf-8"))
+    assert page.locator(".card .answer").inner_text() == entry["answer"]
+    assert page.locator(".when").inner_text().startswith("frame 1 of 4")
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["compare", *words, "--methods", "vidcom2", "--only", "--repeats", "1", "--html", str(all_rows)])
+    assert f"wrote {all_rows}" in capsys.readouterr().err
+    page = opened(all_rows.read_text(encoding="utf-8"))
+    assert page.locator(".list b").all_inner_texts() == ["all tokens", "vidcom2", "vidcom2", "vidcom2"]
 
 
 def test_a_page_in_a_frame_is_text_of_an_attribute() -> None:

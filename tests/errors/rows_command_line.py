@@ -40,7 +40,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "text media question image video model num_frames fps max_new_tokens policy separators positions"
-    alike += " view_text mass mass_strength mass_cap encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
+    alike += " view_text mass mass_strength mass_cap encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay html as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -53,7 +53,7 @@ def shared(command: str) -> list[Words]:
 def _has_media(row: Words) -> bool:
     return (
         row.words[-1:] == ("--question",)
-        or row.parameter in ("overlay", "media", "text")
+        or row.parameter in ("overlay", "html", "media", "text")
         or bool({"--image", "--video"} & {*row.words})
     )
 
@@ -317,6 +317,17 @@ ROWS = [
         "{room}/sub.png",
         message="is a folder; name a file in it",
     ),
+    ask("html", "--html", "kept.html", message="there is nothing to show; add a picture or a clip"),
+    ask("html", "--image", "a.png", "--html", "kept.pdf", message="must end in .html or .htm"),
+    ask(
+        "html",
+        "--image",
+        "a.png",
+        "--html",
+        "no/such/kept.html",
+        message="its folder does not exist; make it",
+    ),
+    ask("html", "--image", "{photo}", "--html", "{room}/sub.png", message="is a folder; name a file in it"),
     ask("preset", "--preset", "288", "--model", "tiny-next", message="did you mean '2880'?"),
     ask("preset", "--preset", "2880", message="with llava_onevision: it has no presets; leave it out"),
     ask("masks", "--masks", message="--masks goes with --json only; add --json", names="--masks"),
