@@ -599,6 +599,16 @@ ROWS += [
     Words("results", "against", ("{run}", "--against", "{photo}"), "is no TOML table (", names="scene.png"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
+    Words("results", "html", ("{run}", "--html", "page.txt"), "must end in .html"),
+    Words(
+        "results",
+        "html",
+        ("{run}", "--html", "no/such/page.html"),
+        "its folder does not exist; make it first",
+    ),
+    Words("results", "html", ("{run}", "--html", "{empty}"), "must end in .html"),
+    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number of at least 0"),
+    Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
     Words("results", "plot", ("{run}", "--plot", "plots.txt"), "must end in .svg, .png, "),
     Words(
@@ -650,7 +660,7 @@ ROWS += [
     ),
     *(
         Words("results", "baseline", ("{run}", "--baseline", "{run}", *words), f"leave out {words[0]}")
-        for words in (("--plot", "plots"), ("--parts",), ("--against", "published"))
+        for words in (("--plot", "plots"), ("--parts",), ("--against", "published"), ("--html", "page.html"))
     ),
     Words(
         "results",
