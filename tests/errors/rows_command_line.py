@@ -607,7 +607,7 @@ ROWS += [
         "its folder does not exist; make it first",
     ),
     Words("results", "html", ("{run}", "--html", "{empty}"), "must end in .html"),
-    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number of at least 0"),
+    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number from 0 to"),
     Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
     Words("results", "plot", ("{run}", "--plot", "plots.txt"), "must end in .svg, .png, "),
