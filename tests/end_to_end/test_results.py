@@ -42,7 +42,7 @@ def test_tables_pairs_plots_and_json(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "globalcom2 minus random" in out
     assert "against GlobalCom2 on LLaVA-NeXT-7B" not in out, "their scores have other names"
     assert "note: nothing to compare with GlobalCom2 on LLaVA-NeXT-7B" in out
-    assert f"wrote 5 plots to {tmp_path / 'plots'}" in out
+    assert f"wrote 5 plots, as .svg and .png, to {tmp_path / 'plots'}" in out
     entry = json.loads(shown(capsys, *words, "--json"))
     assert entry.keys() == {"tables", "pairs", "published", "scores", "provenance", "notes", "plots"}
     assert [(pair["first"], pair["second"], pair["budget"]) for pair in entry["pairs"]] == [

@@ -212,8 +212,10 @@ def _print(report: _Report, rows: list[ResultRow], chosen: str, plot: Path | Non
         return
     lines = [f"note: {note}" for note in report.notes] + [f"run: {origin.text()}" for origin in origins]
     if report.plots:
-        where = report.plots[0] if len(report.plots) == 1 else plot
-        lines.append(f"wrote {len(report.plots)} plot{'s' * (len(report.plots) > 1)} to {where}")
+        count = len({path.stem for path in report.plots})
+        suffixes = " and ".join(dict.fromkeys(path.suffix for path in report.plots))
+        where = f"as {suffixes}, to {plot}" if len(report.plots) > 1 else f"to {report.plots[0]}"
+        lines.append(f"wrote {count} plot{'s' * (count > 1)}{', ' * where.startswith('as') or ' '}{where}")
     if chosen == "text":
         show_all(report.tables)
         for line in lines:
