@@ -97,12 +97,12 @@ def results(
     chosen = _format(output_format, as_markdown, as_json)
     _check_together(
         {"--against": against, "--parts": parts, "--plot": plot} if baseline else {},
-        "--baseline={}: shows the comparison alone; leave out {}",
+        "--baseline={}: cannot go with {}; leave it out",
         baseline,
     )
     _check_together(
         {"--pairs": pairs if not baseline else None, "--against": against} if chosen == "csv" else {},
-        "--format={}: is one table; leave out {}, or pass --format json",
+        "--format={}: is one table and cannot go with {}; leave it out or pass --format json",
         chosen,
     )
     compared = [_pair(text) for text in pairs or ()]

@@ -33,7 +33,7 @@ PHASES = {
     "decode": ("#ccbb44", ""),
     "other": ("#dddddd", "---"),
 }
-"""Colour and hatching of each phase; neighbours differ in both, so that they are told apart in grey."""
+"""Colour and hatching of each phase; neighbours differ in both, so that they are apart in grey."""
 BESIDE = 0.006
 """Least distance of two bars, as a share of the axis: times of one budget are nearly alike, and x is to be read."""
 MOST = len(COLOURS)
