@@ -73,6 +73,23 @@ def results(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write one page with tables, plots, and single questions with what each row kept.",
+            metavar="<file.html>",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    questions: Annotated[
+        int,
+        typer.Option(
+            help="With --html: questions of each task that are shown with their masks; about 40 KB each.",
+            metavar="<int>",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 40,
     output_format: Annotated[
         str | None,
         typer.Option(
@@ -96,7 +113,7 @@ def results(
 
     chosen = _format(output_format, as_markdown, as_json)
     _check_together(
-        {"--against": against, "--parts": parts, "--plot": plot} if baseline else {},
+        {"--against": against, "--parts": parts, "--plot": plot, "--html": html} if baseline else {},
         "--baseline={}: cannot go with {}; leave it out",
         baseline,
     )
@@ -106,6 +123,7 @@ def results(
         chosen,
     )
     compared = [_pair(text) for text in pairs or ()]
+    _check_html(html, questions)
     rows, notes = read_rows([Path(run) for run in runs])
     if baseline:
         base_rows, base_notes = read_rows([Path(run) for run in baseline])
@@ -120,7 +138,54 @@ def results(
         from vidcompress.tools.evaluation.report.run_plots import plot_rows
 
         report.plots = plot_rows(rows, plot)
+    if html is not None:
+        report.notes += _write_html(rows, compared, against, parts, report.notes, html, questions)
     _print(report, shown_rows, chosen, plot)
+    if html is not None:
+        typer.echo(f"wrote {html}", err=True)
+
+
+def _check_html(path: Path | None, questions: int) -> None:
+    """Refuse a page that cannot be written, before anything is read."""
+    from vidcompress.checks import whole_number
+    from vidcompress.errors import ArgumentError
+
+    whole_number("questions", questions, least=0, most=10_000)
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"--html={str(path)!r}: must end in .html")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = (
+            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+        )
+        raise ArgumentError(f"--html={str(path)!r}: {what}")
+
+
+def _write_html(
+    rows: list[ResultRow],
+    pairs: list[tuple[str, str]],
+    against: str | None,
+    parts: bool,
+    notes: list[str],
+    path: Path,
+    questions: int,
+) -> list[str]:
+    """Write the page; return remarks on what it lacks."""
+    from vidcompress.progress import counting_bar
+    from vidcompress.tools.evaluation.report.page.build import write_page
+
+    published = [] if against is None else _published(rows, against)[0]
+    with counting_bar() as bar:
+        task = bar.add_task("questions", total=None)
+        return write_page(
+            rows,
+            _tables(rows, pairs, published, parts),
+            notes,
+            path,
+            questions=questions,
+            advance=lambda done: bar.advance(task, done),
+        )
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -18,9 +19,9 @@ from vidcompress.core.layout import Modality
 from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
+from vidcompress.core.report.visual import VisualReport, budget_note
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import VisualReport, budget_note
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.call import DecoderCall
@@ -32,6 +33,7 @@ from vidcompress.session.inputs import (
     check_inputs,
     late_features,
     row_features,
+    scores_of_all,
     select_tokens,
 )
 from vidcompress.session.masses import plan_masses, visual_masses
@@ -190,8 +192,9 @@ def compress_with(
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
+    inside = report.inside = None if plan is None else PruningReport(plan)
     for row, spans in enumerate(prompt.spans):
-        for span in spans:
+        for number, span in enumerate(spans):
             key = span.key
             layout, spared = visuals[key].layout, alike.get(key, 0)
             visual = VisualReport.from_selection(
@@ -203,15 +206,16 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
+            visual.scores = scores_of_all(selections[key], tokens[key].layout)
+            visual.mass = masses.get(key)
+            visual.left = None if inside is None else partial(inside.kept, row, number)
             if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
-            if texts:
-                visual.view_text = total_length(texts[key])
-                visual.view_text_dropped = total_length(gone.get(key, ()))
+            visual.view_text = total_length(texts.get(key, ()))
+            visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     if scaled:
         note_unknown_home(report, adapter)
-    report.inside = None if plan is None else PruningReport(plan)
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
     if mass is not None and adapter.traits.hybrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".svg", ".png", ".pdf", ".webp", ".jpg")
 BOTH = (".svg", ".png")
 """Suffixes of every plot in a folder."""
+_SETTINGS: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
 
 
 def plot_paths(path: Path, names: Sequence[str]) -> list[list[Path]]:
@@ -63,6 +65,16 @@ def figure_of(size: tuple[float, float]) -> Figure:
     return Figure(figsize=size, layout="constrained")
 
 
+def svg_of(figure: Figure) -> str:
+    """Return a figure as SVG; the same figure gives the same text."""
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure, whole or not at all, in the suffix's format. The same figure gives the same bytes of SVG and PDF.
 
@@ -75,9 +87,8 @@ def save(figure: Figure, path: Path) -> Path:
     if suffix not in SUFFIXES:
         raise ArgumentError(f"path={shown(str(path))}: must end in {', '.join(SUFFIXES)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
-    settings: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(settings):
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(_SETTINGS):
             unfinished = Path(folder) / path.name
             figure.savefig(unfinished, dpi=150, metadata=undated)
             unfinished.replace(path)

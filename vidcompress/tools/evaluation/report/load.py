@@ -68,6 +68,9 @@ class ResultRow(FileModel):
         kinds: question type -> (questions, value).
         ids, marks, stated: of each question its id, its main score (None where it is in no score) and facts of the
             benchmark about it; `question_scores` and `facts` have these by id.
+        prompts, expected, kinds_of, media: of each question its text, the answers that are accepted, its type, and its
+            pictures and clip, from the folder of the run or absolute; None in results of older versions and other
+            harnesses.
         asked: number of questions, None in results of older versions. failures: those that failed.
         tokens: means per question of `total`, `budget` and `kept`.
         unreachable: reason why the budget cannot be reached, or None.
@@ -100,6 +103,14 @@ class ResultRow(FileModel):
     ids: tuple[StrictStr, ...] = Field(validation_alias=AliasPath("samples", "id"))
     marks: tuple[Number | None, ...] = Field(validation_alias=AliasPath("samples", "score"))
     stated: tuple[dict[str, Any], ...] | None = Field(None, validation_alias=AliasPath("samples", "facts"))
+    prompts: tuple[StrictStr, ...] | None = Field(None, validation_alias=AliasPath("samples", "question"))
+    expected: tuple[tuple[StrictStr, ...], ...] | None = Field(
+        None, validation_alias=AliasPath("samples", "expected")
+    )
+    kinds_of: tuple[StrictStr, ...] | None = Field(None, validation_alias=AliasPath("samples", "kind"))
+    media: tuple[tuple[StrictStr, ...], ...] | None = Field(
+        None, validation_alias=AliasPath("samples", "media")
+    )
     asked: Whole | None = Field(None, validation_alias=AliasPath("task", "questions"))
     failures: tuple[dict[str, Any], ...] = Field((), validation_alias="failed")
     tokens: dict[str, Amount] = {}
@@ -129,9 +140,10 @@ class ResultRow(FileModel):
 
     @model_validator(mode="after")
     def _one_length(self) -> ResultRow:
-        lengths = {len(values) for values in (self.ids, self.marks, self.stated) if values is not None}
+        columns = (self.ids, self.marks, self.stated, self.prompts, self.expected, self.kinds_of, self.media)
+        lengths = {len(values) for values in columns if values is not None}
         if lengths != {len(set(self.ids))}:
-            raise refused("samples: id, score and facts must be lists of one length, with no id twice")
+            raise refused("samples: its lists must be of one length, with no id twice")
         return self
 
     @cached_property

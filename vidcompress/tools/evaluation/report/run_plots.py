@@ -47,7 +47,7 @@ def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
         UnsupportedInputError: matplotlib is not installed.
     """
     figures = [
-        (name, figure) for leaderboard in leaderboards_of(rows) for name, figure in _figures_of(leaderboard)
+        (name, figure) for leaderboard in leaderboards_of(rows) for name, figure in run_figures(leaderboard)
     ]
     if not figures:
         raise ArgumentError("plot: no row has a score to draw; pass runs that have finished")
@@ -57,7 +57,8 @@ def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
     ]
 
 
-def _figures_of(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
+def run_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
+    """Yield the plots of a leaderboard, each with the name of its file."""
     names = column_names(leaderboard.columns)
     for column, name in names.items():
         for kind, label in (("tokens", "visual tokens per question"), ("time", "time to first token, ms")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, ViewKind
+from vidcompress.core.report.maps import ViewMap, view_maps
 from vidcompress.errors import ArgumentError, shown
 
 
@@ -121,6 +122,11 @@ class VisualReport:
             family names none.
         view_text_dropped: tokens of such text that were left out with their views.
         position_scale: s < 1, by which the positions of a clip shrink under `scaled`; None where they do not.
+        scores: (N,) float, the method's score of each position in the full sequence; NaN where it was not encoded. None
+            for a method that scores no tokens.
+        mass: (K,) float32, tokens that each position sent stands for in attention; None without mass.
+        left: function that returns for each first layer of a stage inside the language model (K,) bool on the CPU, the
+            positions sent that are left; None where there is no stage.
     """
 
     layout: Layout
@@ -133,6 +139,9 @@ class VisualReport:
     view_text: int = 0
     view_text_dropped: int = 0
     position_scale: float | None = None
+    scores: Tensor | None = None
+    mass: Tensor | None = None
+    left: Callable[[], dict[int, Tensor]] | None = None
 
     @classmethod
     def from_selection(
@@ -242,6 +251,28 @@ class VisualReport:
         )
 
     @property
+    def stages(self) -> dict[int, Tensor]:
+        """(K,) bool on the CPU for each first layer of a stage inside the language model: positions sent that are left.
+
+        Empty where there is none, and before a prefill has run.
+        """
+        return {} if self.left is None else self.left()
+
+    @property
+    def maps(self) -> tuple[ViewMap, ...]:
+        """Map of each view, in order: what was sent of each cell, its score, its mass, what the layers dropped."""
+        scores, mass = (
+            None if values is None else values.float().cpu() for values in (self.scores, self.mass)
+        )
+        return view_maps(
+            self.layout,
+            self.kept_entries.numpy(),
+            scores=None if scores is None else scores[self.layout.source.cpu()].numpy(),
+            mass=None if mass is None else mass.numpy(),
+            stages={layer: left.numpy() for layer, left in self.stages.items()},
+        )
+
+    @property
     def importance_meaning(self) -> str:
         """Meaning of `ViewReport.importance`; empty where no view or tile has one."""
         if self.allotment is None or all(view.importance is None for view in (*self.views, *self.tiles)):
@@ -290,7 +321,6 @@ class VisualReport:
             **_text_counts(self),
             **({} if self.position_scale is None else {"position_scale": round(self.position_scale, 6)}),
             **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
-            "per_view": [view.to_dict() for view in self.views],
             **({"tiles": [tile.to_dict() for tile in self.tiles]} if self.tiles else {}),
         }
 
