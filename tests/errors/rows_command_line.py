@@ -638,14 +638,14 @@ ROWS += [
         "results",
         "output_format",
         ("{run}", "--format", "csv", "--pairs", "globalcom2,random"),
-        "--format=csv: is one table; leave out --pairs, or pass --format json",
+        "--format=csv: is one table and cannot go with --pairs; leave it out or pass",
         names="--format",
     ),
     Words(
         "results",
         "output_format",
         ("{run}", "--format", "csv", "--against", "published"),
-        "is one table; leave out --against",
+        "is one table and cannot go with --against",
         names="--format",
     ),
     Words(
@@ -659,7 +659,12 @@ ROWS += [
         "results", "baseline", ("{run}", "--baseline", "{empty}"), "holds no result.json", names="result.json"
     ),
     *(
-        Words("results", "baseline", ("{run}", "--baseline", "{run}", *words), f"leave out {words[0]}")
+        Words(
+            "results",
+            "baseline",
+            ("{run}", "--baseline", "{run}", *words),
+            f"cannot go with {words[0]}; leave it out",
+        )
         for words in (("--plot", "plots"), ("--parts",), ("--against", "published"), ("--html", "page.html"))
     ),
     Words(

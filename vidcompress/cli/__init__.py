@@ -50,8 +50,8 @@ EXAMPLES = {
         f"vidcompress eval -m {HUB} \\\n    -d my-benchmark/ --methods globalcom2,random",
     ),
     "results": (
-        "vidcompress results runs/first --pairs globalcom2,random",
         "vidcompress results runs/first --against published --plot plots",
+        "vidcompress results runs/second --baseline runs/first --format latex",
     ),
     "doctor": (
         "vidcompress doctor",
