@@ -23,7 +23,7 @@ import typer
 from result_files import run_of
 from vidcompress.cli import app, main
 from vidcompress.core.report import Report
-from vidcompress.core.visual_report import ViewReport
+from vidcompress.core.report.visual import ViewReport
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.row import ComparisonRow

@@ -16,8 +16,8 @@ from vidcompress import Report, VisualQA, draw_overlay
 from vidcompress.adapters.families import read_geometry
 from vidcompress.cli import main
 from vidcompress.core.batch import VisualBatch
+from vidcompress.core.report.visual import VisualReport
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError, register_backend
 

@@ -26,6 +26,7 @@ from vidcompress.cli.options import (
     Fps,
     Images,
     Json,
+    Masks,
     Mass,
     MassCap,
     MassStrength,
@@ -42,6 +43,7 @@ from vidcompress.cli.options import (
     TimeInstruction,
     Video,
     ViewText,
+    check_masks,
     compression_config,
     read_options,
 )
@@ -121,6 +123,7 @@ def ask(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    masks: Masks = False,
     as_json: Json = False,
 ) -> None:
     """Ask a question about pictures, a clip or both; with none of them, about text only.
@@ -128,6 +131,7 @@ def ask(
     The answer goes to stdout, the report to stderr.
     """
     check_numbers(max_new_tokens, seed)
+    check_masks(masks, as_json)
     asked = read_asked("ask", text, media, question, image, video)
     clip_alone = asked.video is not None and not asked.images
     check_overlay(overlay, bool(asked.images) or asked.video is not None, animated=clip_alone)
@@ -180,7 +184,7 @@ def ask(
         pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
     said = say_remarks(answer.report.notes)
-    entry = _entry(answer, qa, model, drawn)
+    entry = _entry(answer, qa, model, drawn, masks)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
@@ -275,11 +279,11 @@ def save_pictures(pictures: Sequence[Image | Animation], path: Path) -> list[str
     return [str(target) for target in targets]
 
 
-def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:
+def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str], masks: bool) -> dict[str, Any]:
     from vidcompress.core.devices import input_device
     from vidcompress.loading.load import DEFAULT_MODEL
 
-    details = answer.to_dict()
+    details = answer.to_dict(masks=masks)
     return {
         "answer": details.pop("answer"),
         "question": details.pop("question"),

@@ -23,6 +23,7 @@ from vidcompress.cli.options import (
     Fps,
     Images,
     Json,
+    Masks,
     Mass,
     MassCap,
     MassStrength,
@@ -40,6 +41,7 @@ from vidcompress.cli.options import (
     TimeInstruction,
     Video,
     ViewText,
+    check_masks,
 )
 from vidcompress.cli.question import Media, Questions, Text, read_asked
 from vidcompress.cli.show import show
@@ -109,10 +111,12 @@ def compare(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    masks: Masks = False,
     as_json: Json = False,
 ) -> None:
     """Ask one question with several methods and budgets, beside the uncompressed model, and time them in turns."""
     check_numbers(max_new_tokens, seed)
+    check_masks(masks, as_json)
     one = read_asked("compare", text, media, question, image, video)
     check_overlay(overlay, bool(one.images) or one.video is not None)
     check_media(one.images, one.video)
@@ -166,7 +170,7 @@ def compare(
             comparison = qa.compare(one.question, **about, **asked, max_new_tokens=max_new_tokens)
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
-        entry = comparison.to_dict(provenance()) if as_json else {}
+        entry = comparison.to_dict(provenance(), masks=masks) if as_json else {}
     if as_json and comparison.baseline.answer is not None:  # else below the table
         say_remarks(comparison.baseline.answer.report.notes)
     if as_json:

@@ -184,7 +184,27 @@ Quantization = Annotated[
     typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False, rich_help_panel=MODEL),
 ]
 MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=OUTPUT)]
+Masks = Annotated[
+    bool,
+    typer.Option(
+        "--masks",
+        help="With --json: add the kept tokens of each view, as lengths of runs.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)]
+
+
+def check_masks(masks: bool, as_json: bool) -> None:
+    """Refuse --masks where nothing shows them.
+
+    Raises:
+        ArgumentError: masks without JSON.
+    """
+    from vidcompress.errors import ArgumentError
+
+    if masks and not as_json:
+        raise ArgumentError("--masks goes with --json only; add --json, or use --overlay for a picture")
 
 
 def read_size(name: str, text: str) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.selection import (
     Selection,
     fullest_lines,
@@ -29,7 +30,6 @@ from vidcompress.core.selection import (
     with_separators,
 )
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 
@@ -232,7 +232,7 @@ def spend(
         total = torch.tensor(totals, dtype=torch.int64).to(slot.device)
         counts = largest_remainder(table.view(caps.shape), total[:, None], caps).flatten()[slot]
     index = top_per_view(scores, batch.layout, counts, sum(totals))
-    return keep(batch, index, totals, budgets, allotment)
+    return keep(batch, index, totals, budgets, allotment, scores)
 
 
 def keep(
@@ -241,6 +241,7 @@ def keep(
     totals: Sequence[int],
     budgets: Sequence[VisualBudget],
     allotment: Allotment | None = None,
+    scores: Tensor | None = None,
 ) -> list[Selection]:
     """Make the selections of a batch from its kept tokens; add the separators of the lines with most kept tokens.
 
@@ -250,20 +251,26 @@ def keep(
         totals: B ints, kept tokens of each visual.
         budgets: one per visual, with the number of separators to add.
         allotment: tokens wanted of each view; None where views are not weighed.
+        scores: (N,) scores that ranked the tokens; None without.
 
     Returns:
         One selection per visual, in sequence order.
     """
     counts = [budget.separators for budget in budgets]
     if len(batch.visuals) == 1:
-        return [Selection(with_separators(batch.layout, index, counts[0]), allotment=allotment)]
+        sent = with_separators(batch.layout, index, counts[0])
+        return [Selection(sent, allotment=allotment, scores=scores)]
     if any(counts):
         index = torch.cat((index, _separators(batch, index, counts))).sort().values
     side_by_side = batch._side_by_side
     index = index - side_by_side.first[side_by_side.owner[index]]
     lengths = [total + count for total, count in zip(totals, counts, strict=True)]
     parts = [None] * len(batch.visuals) if allotment is None else allotment.split(batch.views)
-    return [Selection(part, allotment=own) for part, own in zip(index.split(lengths), parts, strict=True)]
+    ranks = [None] * len(batch.visuals) if scores is None else scores.split(batch.lengths)
+    return [
+        Selection(part, allotment=own, scores=rank)
+        for part, own, rank in zip(index.split(lengths), parts, ranks, strict=True)
+    ]
 
 
 def _separators(batch: VisualBatch, index: Tensor, counts: Sequence[int]) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor
 from vidcompress.core.batch import VisualBatch, spend
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry import Registry, check_method_class
 

@@ -6,14 +6,14 @@ kernels run for 5 views and for 300.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from vidcompress.core.layout import Layout, _first
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, shown
 
 
@@ -30,6 +30,8 @@ class Selection:
             states none: then dropped tokens count for the kept token that is most like them.
         heirless: (N,) bool, tokens that went into none of those sent, which a stated `mass` does not count; they count
             for the token sent that is most like them. None where there are none.
+        scores: (N,) float, the score by which each token was ranked, higher is kept; for reports. None where the method
+            does not rank tokens by a score of their own.
     """
 
     index: Tensor
@@ -37,6 +39,7 @@ class Selection:
     allotment: Allotment | None = None
     mass: Tensor | None = None
     heirless: Tensor | None = None
+    scores: Tensor | None = None
 
     def __post_init__(self) -> None:
         index, features = self.index, self.features
@@ -65,6 +68,11 @@ class Selection:
             raise ArgumentError(
                 f"heirless={shown(lost)}: must be a tensor (N,) of torch.bool, with mass beside it, or None"
             )
+        scores = self.scores
+        if scores is not None and (
+            not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point()
+        ):
+            raise ArgumentError(f"scores={shown(scores)}: must be a floating-point tensor (N,), or None")
 
     def __len__(self) -> int:
         return int(self.index.shape[0])
@@ -88,7 +96,7 @@ class Selection:
         features, mass = (
             None if part is None else part.index_select(0, order) for part in (self.features, self.mass)
         )
-        return Selection(self.index.index_select(0, order), features, self.allotment, mass, self.heirless)
+        return replace(self, index=self.index.index_select(0, order), features=features, mass=mass)
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""

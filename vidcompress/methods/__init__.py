@@ -12,10 +12,10 @@ from vidcompress.core.layout import Layout, View
 from vidcompress.core.method import Method, PerVisualMethod, ScoredMethod, register_method
 from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
 from vidcompress.core.reductions import in_groups
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import ratios_of
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import warn_once
 from vidcompress.registry import import_modules
 

@@ -50,6 +50,7 @@ class EVS(PerVisualMethod):
                 total = min(layout.num_tokens, max(size, int(budget.ratio * layout.num_tokens)))
         else:
             total = budget.tokens
+        change = None
         if total < size:
             kept = strided(layout.table[0], size, total)
         else:
@@ -57,7 +58,7 @@ class EVS(PerVisualMethod):
                 layout.separator, -torch.inf, self.dissimilarity(tokens).nan_to_num(nan=-1.0)
             )
             kept = best_first(change)[:total].sort().values
-        return Selection(with_separators(layout, kept, budget.separators))
+        return Selection(with_separators(layout, kept, budget.separators), scores=change)
 
 
 def strided(positions: Tensor, size: int, count: int) -> Tensor:

@@ -70,4 +70,4 @@ class FasterVLM(ScoredMethod):
         counts = shares(layout, budget)
         scores = attention_of(VisualBatch([tokens]), self.layer)
         kept = top_per_view(scores, layout, torch.tensor(counts, device=scores.device), sum(counts))
-        return Selection(with_separators(layout, kept, budget.separators))
+        return Selection(with_separators(layout, kept, budget.separators), scores=scores)

@@ -21,6 +21,7 @@ from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import EPSILON, distances, in_groups, working_dtype
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
@@ -32,7 +33,6 @@ from vidcompress.core.scoring import (
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.ops.virtual_tiles import tiled_layout
 
@@ -267,13 +267,14 @@ class GlobalCom2(ScoredMethod):
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
         thumb = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
         if thumb is None:
-            return Selection(_first(kept, _count(kept)), allotment=allotment)
+            return Selection(_first(kept, _count(kept)), allotment=allotment, scores=scores)
         mine = layout.view == thumb
         first = int(layout.sizes[thumb] * budget.ratio)
         best = best_first(scores)
         best = best[torch.argsort((~mine)[best], stable=True)][:first]  # the thumbnail's, best first
         rest = kept & ~mine
-        return Selection(torch.cat((best, _first(rest, _count(rest)))), allotment=allotment)
+        index = torch.cat((best, _first(rest, _count(rest))))
+        return Selection(index, allotment=allotment, scores=scores)
 
     @cached_property
     def _attention_key(self) -> Evidence:

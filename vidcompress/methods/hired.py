@@ -18,10 +18,10 @@ from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
@@ -118,7 +118,7 @@ class HiRED(ScoredMethod):
         scores = attention_of(batch, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
         allotment = Allotment(counts[:-1].to(torch.float64), importance, _MEANING)
-        return Selection(_first(kept, int(kept.sum().item())), allotment=allotment)
+        return Selection(_first(kept, int(kept.sum().item())), allotment=allotment, scores=scores)
 
     def _marked(self, early: Tensor, layout: Layout) -> Tensor:
         """Return the thumbnail's map (rows, cols): 1 at the int((1 - alpha) M) places of most attention, else 0."""

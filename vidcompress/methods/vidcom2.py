@@ -32,10 +32,10 @@ from vidcompress.core.reductions import (
     weighted_sums,
     working_dtype,
 )
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import ratios_of, softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, shown
 
 Reconcile = Literal["largest_remainder", "global"]
@@ -154,7 +154,7 @@ class VidCom2(ScoredMethod):
         # A separator belongs to the frame whose tokens precede it.
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
-        return Selection(index[order], allotment=allotment)
+        return Selection(index[order], allotment=allotment, scores=scores)
 
     def _exact(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """As every other method does it, or reconciled over each clip."""
@@ -173,7 +173,8 @@ class VidCom2(ScoredMethod):
         best, total = best_first(scores), tokens_to_keep(layout, budget)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
-        return Selection(with_separators(layout, chosen, budget.separators), allotment=allotment)
+        sent = with_separators(layout, chosen, budget.separators)
+        return Selection(sent, allotment=allotment, scores=scores)
 
     def _rounded(self, scores: Tensor, weights: Tensor, layout: Layout) -> Tensor:
         """Return (N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""

@@ -114,7 +114,8 @@ class VisionZip(PerVisualMethod):
         then counts for no other. Tokens of views without contextual tokens go into none.
         """
         layout, counts = tokens.layout, self.counts(tokens, budget)
-        groups = self.groups(self.attention(tokens), layout, counts)
+        attention = self.attention(tokens)
+        groups = self.groups(attention, layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
         index, stage = self._sent(layout, groups.dominant, centre, counts, budget)
@@ -133,7 +134,7 @@ class VisionZip(PerVisualMethod):
             rows = _first(stage == CLS, sum(counts.cls))
             hidden = evidence_of(tokens, CLS_HIDDEN)[layout.view[index[rows]]]
             features = features.index_copy(0, rows, tokens.project(hidden.to(features.dtype)))
-        return Selection(index, features, mass=mass, heirless=heirless)
+        return Selection(index, features, mass=mass, heirless=heirless, scores=attention)
 
     def _sent(
         self, layout: Layout, dominant: Tensor, centre: Tensor, counts: ViewCounts, budget: VisualBudget

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vidcompress.core.report import Report
-from vidcompress.core.visual_report import ViewReport, VisualReport
+from vidcompress.core.report.visual import ViewReport, VisualReport
 from vidcompress.errors import ArgumentError, MediaError, one_line
 from vidcompress.qa.overlay import heading_of, visual_of
 from vidcompress.qa.tiles import FAINT, INK, MARGIN, PAPER, Picture, font, make_tiles

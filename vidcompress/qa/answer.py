@@ -10,6 +10,8 @@ from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from vidcompress.qa.animation import Animation
@@ -56,6 +58,57 @@ class Answer:
 
         return draw_overlay(self.report, self._drawn_over(index), index=index)
 
+    def masks(self, index: int = 0) -> tuple[NDArray[np.bool_], ...]:
+        """Return what was sent of one image or video, in the coordinates of the picture.
+
+        `report.visuals[index].maps` has the same by tokens, with masses and what the layers dropped.
+
+        Args:
+            index: number of the visual in `report.visuals`, from 0.
+
+        Returns:
+            For each view an array (height, width) of the picture or frame: True at pixels whose token was sent, False
+            at others and where the view does not reach. Two frames that make one temporal patch have one array.
+
+        Raises:
+            ArgumentError: the question was about no such image or video, or where its crops lie is not known.
+        """
+        size = self._size_of(index)
+        return tuple(view.on_picture(view.kept, *size) for view in self.report.visuals[index].maps)
+
+    def scores(self, index: int = 0) -> tuple[NDArray[np.float32], ...]:
+        """Return the method's scores of the tokens of one image or video, in the coordinates of the picture.
+
+        Args:
+            index: number of the visual in `report.visuals`, from 0.
+
+        Returns:
+            For each view an array (height, width) float32, higher is kept; NaN where there is no score.
+
+        Raises:
+            ArgumentError: the question was about no such image or video, where its crops lie is not known, or the
+                method does not rank tokens by a score.
+        """
+        size, scores = self._size_of(index), []
+        for view in self.report.visuals[index].maps:
+            if view.scores is None:
+                raise ArgumentError(
+                    f"scores: method {self.report.method!r} gave no scores of tokens here; use a method that ranks "
+                    "them by a score, such as globalcom2, or masks()"
+                )
+            scores.append(view.on_picture(view.scores, *size))
+        return tuple(scores)
+
+    def _size_of(self, index: int) -> tuple[int, int]:
+        """Return the height and width of an image, or of the frames of a video, in pixels."""
+        from PIL import Image
+
+        media = self._drawn_over(index)
+        if isinstance(media, Image.Image):
+            return media.height, media.width
+        _, height, width, _ = media.shape
+        return int(height), int(width)
+
     def animation(self, index: int = 0) -> Animation:
         """Draw one video frame by frame; `answer.animation().save("kept.gif")` writes it, or "kept.mp4".
 
@@ -79,13 +132,17 @@ class Answer:
         media = self.media[index]
         return getattr(media, "frames", media)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the answer, the report and the timings as JSON types; rounded parts still sum to `total`."""
+    def to_dict(self, *, masks: bool = False) -> dict[str, Any]:
+        """Return the answer, the report and the timings as JSON types; rounded parts still sum to `total`.
+
+        Args:
+            masks: add to each view its place, mask, stages and masses.
+        """
         parts = {phase: round(ms, 3) for phase, ms in self.timing_ms.items() if phase != "total"}
         return {
             "question": self.question,
             "answer": self.text,
-            **self.report.to_dict(),
+            **self.report.to_dict(masks=masks),
             "timing_ms": {**parts, "total": round(sum(parts.values()), 3)},
             "batch_size": self.batch_size,
             "new_tokens": self.new_tokens,

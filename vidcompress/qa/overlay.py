@@ -13,7 +13,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.qa.tiles import FAINT, INK, MARGIN, PAPER, Picture, Tile, font, make_tiles
 
 if TYPE_CHECKING:
-    from vidcompress.core.visual_report import VisualReport
+    from vidcompress.core.report.visual import VisualReport
 
 _WIDTH = 1440
 """Target width in pixels; a sheet is a little wider or narrower, so that every cell has whole pixels."""

@@ -15,7 +15,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.media import ImageSource, MediaError, load_image
 
 if TYPE_CHECKING:
-    from vidcompress.core.visual_report import VisualReport
+    from vidcompress.core.report.visual import VisualReport
 
 Picture: TypeAlias = ImageSource
 Mask: TypeAlias = NDArray[np.bool_]

@@ -9,18 +9,20 @@ from typing import Any, get_args
 
 import torch
 import transformers
+from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
-from vidcompress.core.layout import Modality
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
+from vidcompress.core.report.visual import VisualReport, budget_note
+from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import VisualReport, budget_note
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.call import DecoderCall
@@ -190,8 +192,9 @@ def compress_with(
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
+    inside = None if plan is None else PruningReport(plan)
     for row, spans in enumerate(prompt.spans):
-        for span in spans:
+        for number, span in enumerate(spans):
             key = span.key
             layout, spared = visuals[key].layout, alike.get(key, 0)
             visual = VisualReport.from_selection(
@@ -203,6 +206,8 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
+            visual.scores = _scores_of_all(tokens[key].layout, selections[key])
+            visual.mass, visual.inside, visual.number = masses.get(key), inside, number
             if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
             if texts:
@@ -211,12 +216,20 @@ def compress_with(
             report.visuals.append(visual)
     if scaled:
         note_unknown_home(report, adapter)
-    report.inside = None if plan is None else PruningReport(plan)
+    report.inside = inside
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
     if mass is not None and adapter.traits.hybrid:
         report.notes.append("masses count in the layers with attention only; the others keep a state")
     return CompressedInputs(values, features, report, adapter, call, prompt.dropped_until)
+
+
+def _scores_of_all(layout: Layout, selection: Selection) -> Tensor | None:
+    """Return the scores of a selection by position in the full sequence; NaN for positions that were not encoded."""
+    scores = None if selection.scores is None else selection.scores.detach()
+    if scores is None or len(layout) == layout.full_length:
+        return scores
+    return scores.new_full((layout.full_length,), torch.nan).index_copy(0, layout.source, scores)
 
 
 def _encode(

@@ -14,9 +14,9 @@ from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, 
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.method_lookup import get_method
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, BudgetError
 from vidcompress.methods.card import card_of
 from vidcompress.testing.expect import ContractError, positions_of, require

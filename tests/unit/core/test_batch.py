@@ -17,8 +17,8 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.reductions import in_groups
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.testing import select_alone
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}

@@ -15,8 +15,8 @@ from vidcompress.core.budget import Policy, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.report import Report, VisualReport
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.testing import select_alone
 
 CLS = Evidence("cls_logits", -1)
@@ -176,7 +176,7 @@ def test_methods_without_a_commander_say_so() -> None:
     assert "the method states no share for a view" in table_of(drawn, "random")[1]
     assert all(view.importance is None and view.share is None for view in drawn.views)
     assert table_of(drawn, "random")[2].split() == ["view", "kept"]
-    assert "share" not in drawn.to_dict()["per_view"][0] and "importance" not in drawn.to_dict()
+    assert "share" not in drawn.views[0].to_dict() and "importance" not in drawn.to_dict()
     weighed = VisualReport.from_selection(
         tokens.layout,
         torch.arange(4),
@@ -208,9 +208,10 @@ def test_a_clip_of_which_frames_were_left_out_states_nothing() -> None:
 
 
 def test_json_has_the_words_and_what_they_are() -> None:
-    entry = explained("globalcom2", make_tokens(IMAGES["two by two"])).to_dict()
+    visual = explained("globalcom2", make_tokens(IMAGES["two by two"]))
+    entry = visual.to_dict()
     assert entry["importance"] == "sum of the global view's scores over the view"
-    thumbnail, *crops = entry["per_view"]
+    thumbnail, *crops = (view.to_dict() for view in visual.views)
     assert "importance" not in thumbnail and 0 < thumbnail["share"] < 1
     assert all({"importance", "share"} <= set(crop) for crop in crops)
 

@@ -17,9 +17,9 @@ from vidcompress.core.budget import Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, PerVisualMethod
 from vidcompress.core.method_lookup import get_method
+from vidcompress.core.report.visual import Allotment
 from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from vidcompress.core.visual_report import VisualReport
+from vidcompress.core.report.visual import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.qa.compare.row import ComparisonRow
 from vidcompress.qa.tiles import FAINT, INK, PAPER, Picture, font, make_tiles

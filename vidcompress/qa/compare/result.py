@@ -92,17 +92,18 @@ class Comparison:
 
         return comparison_table(self.rows, self._remarks())
 
-    def to_dict(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def to_dict(self, provenance: Mapping[str, Any] | None = None, *, masks: bool = False) -> dict[str, Any]:
         """Return everything as JSON types.
 
         Args:
             provenance: command, versions and machine, stated beside the rows by `vidcompress compare --json`.
+            masks: add to each view of each row its place, mask, stages and masses.
         """
         return {
             "question": self.question,
             "model": self.model,
             **self.settings,
-            "rows": [row.to_dict() for row in self.rows],
+            "rows": [row.to_dict(masks=masks) for row in self.rows],
             "skipped": dict(self.skipped),
             "shared_ms": {phase: round(ms, 3) for phase, ms in self.shared_ms.items()},
             "runs": self.runs,

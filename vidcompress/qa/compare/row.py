@@ -82,8 +82,12 @@ class ComparisonRow:
             f"{self.total}, first_token={self.median_ms.get('first_token', 0.0):.1f} ms)"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as JSON types."""
+    def to_dict(self, *, masks: bool = False) -> dict[str, Any]:
+        """Return the row as JSON types.
+
+        Args:
+            masks: add to each view its place, mask, stages and masses.
+        """
         entry: dict[str, Any] = {
             "method": self.label,
             "retention_ratio": self.retention_ratio,
@@ -92,7 +96,7 @@ class ComparisonRow:
         }
         if self.answer is None:
             return entry | {"answer": None}
-        report = self.answer.report.to_dict()
+        report = self.answer.report.to_dict(masks=masks)
         names = ("policy", "separators", "positions", "visual_tokens", "notes", "view_text", "mass", "inside")
         from_report = {name: report[name] for name in names if name in report}
         return entry | {

@@ -188,6 +188,7 @@ class BatchInference:
             "kept": report.mean_kept,
             "budget": report.mean_budget,
             "total": report.total,
+            "views": [[view.to_dict() for view in visual.maps] for visual in report.visuals],
         }
 
 
@@ -200,6 +201,7 @@ def failed_line(name: str, error: str) -> dict[str, Any]:
         "kept": None,
         "budget": None,
         "total": None,
+        "views": [],
         "error": error,
     }
 

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidcompress.checks import whole_number
-from vidcompress.core.visual_report import ViewReport, VisualReport
+from vidcompress.core.report.visual import ViewReport, VisualReport
 from vidcompress.table import Table, paragraph
 
 if TYPE_CHECKING:
     from vidcompress.core.pruning.report import PruningReport
-
-__all__ = ["Report", "ViewReport", "VisualReport"]
 
 
 @dataclass(eq=False)
@@ -128,13 +126,17 @@ class Report:
             self.mass_cap,
         )
 
-    def visual_tokens(self) -> dict[str, Any]:
-        """Return `{total, budget, kept, per_view}`; `per_view` lists all views, each with its `visual`'s number."""
-        per_view = [
-            {"visual": number, **view.to_dict()}
-            for number, visual in enumerate(self.visuals)
-            for view in visual.views
-        ]
+    def visual_tokens(self, *, masks: bool = False) -> dict[str, Any]:
+        """Return `{total, budget, kept, per_view}`; `per_view` lists all views, each with its `visual`'s number.
+
+        Args:
+            masks: add to each view its place, mask, stages and masses (`ViewMap.to_dict`).
+        """
+        per_view = []
+        for number, visual in enumerate(self.visuals):
+            maps = [one.to_dict() for one in visual.maps] if masks else [{}] * len(visual.views)
+            for view, more in zip(visual.views, maps, strict=True):
+                per_view.append({"visual": number, **view.to_dict(), **more})
         return {"total": self.total, "budget": self.budget, "kept": self.kept, "per_view": per_view}
 
     def explain(self, width: int | None = None) -> str:
@@ -185,8 +187,12 @@ class Report:
         """Suffix for counts of visual inputs, where a method prunes inside the language model too."""
         return "" if self.inside is None else " sent to the language model"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the kept positions as JSON types."""
+    def to_dict(self, *, masks: bool = False) -> dict[str, Any]:
+        """Return counts, settings and timings as JSON types.
+
+        Args:
+            masks: add to each view its place, mask, stages and masses.
+        """
         return {
             "method": self.method,
             "policy": self.policy,
@@ -194,7 +200,7 @@ class Report:
             "positions": self.positions,
             "retention_ratio": None if self.retention_ratio is None else float(self.retention_ratio),
             "max_tokens": self.max_tokens,
-            "visual_tokens": self.visual_tokens(),
+            "visual_tokens": self.visual_tokens(masks=masks),
             "visuals": [visual.to_dict() for visual in self.visuals],
             **self._view_text,
             **self._mass,

@@ -6,14 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, ViewKind
+from vidcompress.core.report.maps import ViewMap, view_maps
 from vidcompress.errors import ArgumentError, shown
+
+if TYPE_CHECKING:
+    from vidcompress.core.pruning.report import PruningReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +125,11 @@ class VisualReport:
             family names none.
         view_text_dropped: tokens of such text that were left out with their views.
         position_scale: s < 1, by which the positions of a clip shrink under `scaled`; None where they do not.
+        scores: (N,) float, the method's score of each position in the full sequence; NaN where it was not encoded. None
+            for a method that scores no tokens.
+        mass: (K,) float32, tokens that each position sent stands for in attention; None without mass.
+        inside: of the call, where the method prunes inside the language model; else None.
+        number: index of the visual in its prompt.
     """
 
     layout: Layout
@@ -133,6 +142,10 @@ class VisualReport:
     view_text: int = 0
     view_text_dropped: int = 0
     position_scale: float | None = None
+    scores: Tensor | None = None
+    mass: Tensor | None = None
+    inside: PruningReport | None = None
+    number: int = 0
 
     @classmethod
     def from_selection(
@@ -242,6 +255,19 @@ class VisualReport:
         )
 
     @property
+    def stages(self) -> dict[int, Tensor]:
+        """(K,) bool on the CPU for each first layer of a stage inside the language model: positions sent that are left.
+
+        Empty where there is none, and before a prefill has run.
+        """
+        return {} if self.inside is None else self.inside.kept(self.row, self.number)
+
+    @property
+    def maps(self) -> tuple[ViewMap, ...]:
+        """Map of each view, in order: what was sent of each cell, its score, its mass, what the layers dropped."""
+        return view_maps(self)
+
+    @property
     def importance_meaning(self) -> str:
         """Meaning of `ViewReport.importance`; empty where no view or tile has one."""
         if self.allotment is None or all(view.importance is None for view in (*self.views, *self.tiles)):
@@ -290,7 +316,6 @@ class VisualReport:
             **_text_counts(self),
             **({} if self.position_scale is None else {"position_scale": round(self.position_scale, 6)}),
             **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
-            "per_view": [view.to_dict() for view in self.views],
             **({"tiles": [tile.to_dict() for tile in self.tiles]} if self.tiles else {}),
         }
 
