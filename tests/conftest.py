@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+from browser import chromium  # noqa: F401  (a fixture)
+
 torch.set_num_threads(1)
 
 # The same examples at every run, so that one commit is always red or always green; set HYPOTHESIS_PROFILE=explore

@@ -34,6 +34,7 @@ from vidcompress.cli.options import (
     MethodOption,
     Model,
     NumFrames,
+    Page,
     Policy,
     Positions,
     Preset,
@@ -115,6 +116,7 @@ def ask(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    html: Page = None,
     explain: Annotated[
         bool,
         typer.Option(
@@ -135,6 +137,7 @@ def ask(
     asked = read_asked("ask", text, media, question, image, video)
     clip_alone = asked.video is not None and not asked.images
     check_overlay(overlay, bool(asked.images) or asked.video is not None, animated=clip_alone)
+    check_page(html, bool(asked.images) or asked.video is not None)
     check_media(asked.images, asked.video)
     options = read_options(method, option or [])
     with quiet():
@@ -183,8 +186,11 @@ def ask(
         draw = answer.animation if overlay and overlay.suffix.lower() in ENDINGS else answer.overlay
         pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
+        if html is not None:
+            save_page(answer.html(), html)
     said = say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn, masks)
+    entry["html"] = None if html is None else str(html)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
@@ -250,13 +256,53 @@ def check_overlay(path: Path | None, media: bool, *, animated: bool | None = Non
     if path.suffix.lower() not in (*STILL, *(ENDINGS if animated else ())):
         more = "" if animated is None else ", or for a clip in .gif or .mp4"
         raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp{more}")
+    _check_place("--overlay", path)
+
+
+def check_page(path: Path | None, media: bool) -> None:
+    """Refuse a page that cannot be written or shows nothing, before a model is loaded.
+
+    Args:
+        path: the file to write; None for no page.
+        media: whether there is an image or a clip to show.
+    """
+    from vidcompress.errors import ArgumentError
+
+    if path is None:
+        return
+    if not media:
+        raise ArgumentError(f"--html={str(path)!r}: there is nothing to show; add a picture or a clip")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"--html={str(path)!r}: must end in .html or .htm")
+    _check_place("--html", path)
+
+
+def _check_place(option: str, path: Path) -> None:
+    """Refuse a file whose folder does not exist or may not be written to."""
+    from vidcompress.errors import ArgumentError
+
     if path.is_dir() or not path.absolute().parent.is_dir():
         what = (
             "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
         )
-        raise ArgumentError(f"--overlay={str(path)!r}: {what}")
+        raise ArgumentError(f"{option}={str(path)!r}: {what}")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
+        raise ArgumentError(f"{option}={str(path)!r}: its folder may not be written to; name another")
+
+
+def save_page(text: str, path: Path) -> None:
+    """Write a page, whole or not at all."""
+    from vidcompress.errors import VidcompressError, one_line
+
+    part = path.with_stem(f".{path.stem}-part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise VidcompressError(
+            f"--html={str(path)!r}: cannot be written ({one_line(error)}); name another file"
+        ) from error
 
 
 def save_pictures(pictures: Sequence[Image | Animation], path: Path) -> list[str]:
@@ -317,5 +363,5 @@ def _print(answer: Answer, entry: dict[str, Any], said: list[str]) -> None:
         err.print("(no words)", style="dim", markup=False)
     report = replace(answer.report, notes=[note for note in answer.report.notes if note not in said])
     err.print(report.text(terminal_width(stderr=True)), style="dim", markup=False)
-    for path in entry["overlay"]:
+    for path in (*entry["overlay"], *filter(None, [entry.get("html")])):
         err.print(f"wrote {path}", style="dim", markup=False)

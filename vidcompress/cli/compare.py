@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from vidcompress.cli.ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
+from vidcompress.cli.ask import (
+    check_media,
+    check_numbers,
+    check_overlay,
+    check_page,
+    save_page,
+    save_pictures,
+    say_remarks,
+)
 from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
@@ -32,6 +40,7 @@ from vidcompress.cli.options import (
     Model,
     NumFrames,
     Only,
+    Page,
     Policy,
     Positions,
     Preset,
@@ -111,6 +120,7 @@ def compare(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    html: Page = None,
     masks: Masks = False,
     as_json: Json = False,
 ) -> None:
@@ -119,6 +129,7 @@ def compare(
     check_masks(masks, as_json)
     one = read_asked("compare", text, media, question, image, video)
     check_overlay(overlay, bool(one.images) or one.video is not None)
+    check_page(html, bool(one.images) or one.video is not None)
     check_media(one.images, one.video)
     given = {
         "policy": policy,
@@ -170,17 +181,19 @@ def compare(
             comparison = qa.compare(one.question, **about, **asked, max_new_tokens=max_new_tokens)
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
+        if html is not None:
+            save_page(comparison.html(), html)
         entry = comparison.to_dict(provenance(), masks=masks) if as_json else {}
     if as_json and comparison.baseline.answer is not None:  # else below the table
         say_remarks(comparison.baseline.answer.report.notes)
     if as_json:
-        typer.echo(
-            json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)
-        )
+        files = {"overlay": overlay, "html": html}
+        files_said = {name: None if path is None else str(path) for name, path in files.items()}
+        typer.echo(json.dumps({**entry, **files_said}, ensure_ascii=False))
         return
     show(comparison.table())
-    if overlay is not None:
-        typer.echo(f"wrote {overlay}", err=True)
+    for path in filter(None, (overlay, html)):
+        typer.echo(f"wrote {path}", err=True)
 
 
 def _listed(text: str) -> list[str]:

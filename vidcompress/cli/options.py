@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -189,6 +190,15 @@ Masks = Annotated[
     typer.Option(
         "--masks",
         help="With --json: add the kept tokens of each view, as lengths of runs.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        help="Write a page to look at what was kept: one .html file that needs no other.",
+        metavar=FILE,
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -122,6 +122,24 @@ class Answer:
 
         return draw_animation(self.report, self._drawn_over(index), index=index)
 
+    def html(self) -> str:
+        """Return a page that shows what was kept, as one HTML file that loads nothing.
+
+        `Path("kept.html").write_text(answer.html(), encoding="utf-8")` saves it, and a notebook shows it for an answer
+        at the end of a cell. It has the kept tokens over the media, scores, mass, what layers dropped, and the times.
+        """
+        from vidcompress.qa.viewer.page import viewer_page
+        from vidcompress.qa.viewer.rows import ViewerRow
+
+        row = ViewerRow.of_report(self.report, self.text, timing_ms=self.timing_ms)
+        return viewer_page([row], question=self.question, media=self.media)
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, for notebooks."""
+        from vidcompress.qa.viewer.page import embedded
+
+        return embedded(self.html())
+
     def _drawn_over(self, index: int) -> Any:
         """Return the image, or the frames of the video, that was encoded."""
         if not is_whole(index) or not 0 <= index < len(self.media):

@@ -154,7 +154,7 @@ def _video_tiles(
         frames = list(picture)
     else:
         raise ArgumentError(f"picture={shown(picture)}: pass the list of {len(visual.views)} sampled frames")
-    frames = _one_per_view(frames, len(visual.views))
+    frames = one_per_view(frames, len(visual.views))
     pictures = [_open(frame) for frame in frames]
     aspect = pictures[0].width / pictures[0].height
     count = min(len(frames), most_frames or len(frames))
@@ -170,7 +170,7 @@ def _video_tiles(
     return tiles
 
 
-def _one_per_view(frames: list[Any], views: int) -> list[Any]:
+def one_per_view(frames: list[Any], views: int) -> list[Any]:
     """Return one frame for each view: all, or the first of every two where two make one temporal patch.
 
     Raises:

@@ -57,17 +57,51 @@ class Comparison:
 
         return draw_contact_sheet(self.rows, question=self.question, model=self.model)
 
-    def _remarks(self) -> list[str]:
-        """Remarks below the table: the meaning of the times, notes on rows, and methods that were left out."""
+    def html(self) -> str:
+        """Return a page that shows what each row kept, as one HTML file that loads nothing.
+
+        A notebook shows it for a comparison at the end of a cell. It lists the rows and has for each the answer, the
+        kept tokens over the media, scores, mass, what layers dropped, and the times.
+        """
+        from vidcompress.qa.compare.page import comparison_page
+
+        return comparison_page(
+            self.rows,
+            question=self.question,
+            shared_ms=self.shared_ms,
+            remarks=[*self._times_said(), *self._left_out()],
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, for notebooks."""
+        from vidcompress.qa.viewer.page import embedded
+
+        return embedded(self.html())
+
+    def _times_said(self) -> list[str]:
+        """What was measured, and how."""
         shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.shared_ms.items())
         ran = ", ".join(self.settings.values())
         runs = f"{self.runs} timed run{'s' * (self.runs != 1)} per row"
         times = f"medians of {runs}, in turns, after one that is not counted."
         if not self.warmed_up:
             times = f"{runs}, warming up included: later rows look faster than they are."
-        lines = [
+        return [
             f"{self.model}, {ran}; {times} One input on this machine is no benchmark.",
             f"once for all rows, and in none of them: {shared}.",
+        ]
+
+    def _left_out(self) -> list[str]:
+        """Methods that were left out, with the reasons."""
+        labels: dict[str, list[str]] = {}
+        for label, reason in self.skipped.items():
+            labels.setdefault(reason, []).append(label)
+        return [f"left out: {', '.join(alike)}: {reason}" for reason, alike in labels.items()]
+
+    def _remarks(self) -> list[str]:
+        """Remarks below the table: the meaning of the times, notes on rows, and methods that were left out."""
+        lines = [
+            *self._times_said(),
             "speed-up: of the first token, against the first row; min-max: the same run by run; agrees: words in "
             "common with its answer (F1).",
         ]
@@ -80,11 +114,7 @@ class Comparison:
         lines += [f"note: {', '.join(names)}: {note}" for note, names in noted.items()]
         if self.baseline.answer is not None:  # notes on the question and the input themselves
             lines += [f"note: {note}" for note in self.baseline.answer.report.all_notes]
-        left_out: dict[str, list[str]] = {}
-        for label, reason in self.skipped.items():
-            left_out.setdefault(reason, []).append(label)
-        lines += [f"left out: {', '.join(labels)}: {reason}" for reason, labels in left_out.items()]
-        return lines
+        return [*lines, *self._left_out()]
 
     def table(self) -> Table:
         """Rows as a table, with remarks below it."""
