@@ -95,10 +95,10 @@ def serve(
 
     check_numbers(max_new_tokens, None)
     with quiet():
-        from vidcompress.tools.app.server import check_address, is_local, load_gradio, running_app
+        from vidcompress.tools.app.server import check_address, check_gradio, is_local, running_app
 
         # Errors that need no model are raised before one is loaded.
-        load_gradio()
+        check_gradio()
         check_address(host, port)
         with loading(model):
             from vidcompress.qa import VisualQA

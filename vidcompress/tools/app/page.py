@@ -22,7 +22,7 @@ SHARE, TOKENS = "share", "tokens"
 EXAMPLES = (
     ("a picture", "examples/scene.png", "what digit is shown?"),
     ("the same picture", "examples/scene.png", "where is the white square?"),
-    ("a clip", "examples/clip.mp4", "what moves?"),
+    ("a clip", "examples/clip.mp4", "how many rings are there?"),
 )
 """Label, file and question of each example."""
 

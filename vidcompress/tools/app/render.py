@@ -85,7 +85,9 @@ def cards(state: State) -> str:
 
 def viewer(state: State) -> str:
     """Return the viewer of a comparison that has ended; empty where there is no row."""
-    return ""
+    from vidcompress.qa.viewer.page import embedded
+
+    return "" if state.comparison is None else embedded(state.comparison.html())
 
 
 def _named(method: str, budget: str) -> str:

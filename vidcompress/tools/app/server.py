@@ -10,7 +10,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from vidcompress.checks import whole_number, word
 from vidcompress.errors import ArgumentError, UnsupportedInputError, one_line, shown
@@ -24,33 +25,28 @@ PORTS: Final = range(7860, 7960)
 """Ports that are tried in turn where none is asked for."""
 FOLDER: Final = "GRADIO_TEMP_DIR"
 """Variable that names gradio's folder for uploads."""
-ENVIRONMENT: Final = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_SHARE": "False",
-    "GRADIO_RUN_HISTORY": "False",
-}
+ENVIRONMENT: Final = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Variables that gradio reads: its server would ask two outside hosts otherwise."""
+LEAST_GRADIO: Final = 6
+"""Oldest major version that has what the page needs."""
 
 
-def load_gradio() -> Any:
-    """Import gradio, which asks nothing outside from here on.
+def check_gradio() -> None:
+    """Look for gradio without importing it, which takes seconds.
 
     Raises:
         UnsupportedInputError: it is not installed, or is older than the extra `app` allows.
     """
-    os.environ.update(ENVIRONMENT)
     try:
-        import gradio
-    except ImportError as error:
+        installed = version("gradio")
+    except PackageNotFoundError as error:
         raise UnsupportedInputError(
-            f"the app needs gradio, which is not installed ({one_line(error)}); use {how_to_install('app')}"
+            f"the app needs gradio, which is not installed; use {how_to_install('app')}"
         ) from error
-    version: str = gradio.__version__
-    if int(version.partition(".")[0]) < 6:
+    if int(installed.partition(".")[0]) < LEAST_GRADIO:
         raise UnsupportedInputError(
-            f"the app needs gradio 6, and {version} is installed; use {how_to_install('app')}"
+            f"the app needs gradio {LEAST_GRADIO} or later, and {installed} is installed; use {how_to_install('app')}"
         )
-    return gradio
 
 
 def check_address(host: str, port: int | None) -> tuple[str, int]:
@@ -140,13 +136,15 @@ def running_app(
     Raises:
         ArgumentError: an address that cannot be bound. UnsupportedInputError: gradio is not installed.
     """
+    check_gradio()
     host, port = check_address(host, port)
     whole_number("max_new_tokens", max_new_tokens)
     folder = tempfile.mkdtemp(prefix="vidcompress-app-")
     before = os.environ.get(FOLDER)
-    os.environ[FOLDER] = folder
+    os.environ |= {**ENVIRONMENT, FOLDER: folder}  # before gradio is imported, which reads them
     try:
-        gradio = load_gradio()
+        import gradio
+
         from vidcompress.tools.app import render
         from vidcompress.tools.app.page import MOST_IN_LINE, make_page
 
