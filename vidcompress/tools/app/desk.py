@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ SECONDS_BETWEEN_STATES: Final = 0.1
 """Least time between two states that differ in the words of an answer only."""
 SECONDS_BETWEEN_LOOKS: Final = 0.25
 """Time after which a waiting question looks whether it was stopped."""
+KINDS_KEPT = 256
+"""Files that were checked and need no second check, at most."""
 MOST_METHODS = 12
 """Most methods of one question."""
 FAVOURITES = ("globalcom2", "random")
@@ -84,6 +87,7 @@ class Desk:
     def __init__(self, qa: VisualQA, max_new_tokens: int = 64) -> None:
         self._qa, self._max_new_tokens = qa, max_new_tokens
         self._line: list[_Ticket] = []
+        self._kinds: dict[tuple[object, ...], Kind] = {}
         self._moved = threading.Condition()
 
     @property
@@ -107,7 +111,11 @@ class Desk:
         Raises:
             MediaError: as `open_upload`.
         """
-        return open_upload(path, {**self._qa.sampling, "rule": self._qa.processor.frame_rule})
+        upload = open_upload(path, {**self._qa.sampling, "rule": self._qa.processor.frame_rule})
+        while len(self._kinds) >= KINDS_KEPT:
+            self._kinds.pop(next(iter(self._kinds)), None)
+        self._kinds[_identity(path)] = upload.kind
+        return upload
 
     def stop(self, session: str) -> None:
         """Stop the questions of a tab, waiting or running."""
@@ -202,10 +210,11 @@ class Desk:
         budget: dict[str, Any] = {"retention_ratios": asking.retention_ratio}
         if asking.max_tokens is not None:
             budget = {"max_tokens": asking.max_tokens}
-        upload = self.open(asking.path)
+        kind = self._kinds.get(_identity(asking.path)) or self.open(asking.path).kind
+        media: dict[str, Any] = {kind: asking.path}
         return self._qa.compare_rows(
             asking.question,
-            **upload.media,
+            **media,
             methods=methods,
             **budget,
             controls=False,
@@ -231,6 +240,15 @@ class _Ticket:
         self.stopped = True
         if self._stream is not None:
             self._stream.close()
+
+
+def _identity(path: str) -> tuple[object, ...]:
+    """Return what tells whether a file is the one that was checked."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return (path,)
+    return path, state.st_size, state.st_mtime_ns
 
 
 def serving(kind: Kind | None) -> list[str]:

@@ -164,7 +164,12 @@ def _cost_tab(page: gr.Blocks) -> None:
             frames = gr.Slider(1, 256, value=32, step=1, label="Frames of the clip", visible=False)
             method = gr.Dropdown(serving(None), value="globalcom2", label="Method")
             ratio = gr.Slider(
-                0.01, 1.0, value=0.1, step=0.01, label="Share of the visual tokens (retention ratio)"
+                0.01,
+                1.0,
+                value=0.1,
+                step=0.01,
+                label="Share of the visual tokens (retention ratio)",
+                elem_id="cost-ratio",
             )
             answer = gr.Slider(1, 512, value=64, step=1, label="Tokens of the answer")
             device = gr.Dropdown(cost_pane.devices(), value="H100", label="Device")

@@ -27,6 +27,8 @@ FOLDER: Final = "GRADIO_TEMP_DIR"
 """Variable that names gradio's folder for uploads."""
 ENVIRONMENT: Final = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Variables that gradio reads: its server would ask two outside hosts otherwise."""
+TABS_KEPT: Final = 16
+"""Tabs whose panes gradio keeps for an hour; those of more would be memory that grows."""
 LEAST_GRADIO: Final = 6
 """Oldest major version that has what the page needs."""
 
@@ -67,15 +69,11 @@ def check_address(host: str, port: int | None) -> tuple[str, int]:
     for candidate in PORTS:
         try:
             _try(host, candidate)
-        except ArgumentError as error:
-            if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, socket.gaierror):
-                raise
-            failed = error
-        else:
             return host, candidate
-    raise ArgumentError(
-        f"port=None: no port from {PORTS[0]} to {PORTS[-1]} is free; pass another"
-    ) from failed
+        except ArgumentError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EADDRINUSE:
+                raise
+    raise ArgumentError(f"port=None: no port from {PORTS[0]} to {PORTS[-1]} is free on {host}; pass another")
 
 
 def _try(host: str, port: int) -> None:
@@ -166,6 +164,7 @@ def running_app(
                 mcp_server=False,
                 enable_monitoring=False,
                 run_history=False,
+                state_session_capacity=TABS_KEPT,
                 footer_links=[],
                 theme=gradio.themes.Default(
                     font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

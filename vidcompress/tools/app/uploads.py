@@ -41,11 +41,11 @@ class Upload:
 
     Attributes:
         kind: what it is by its content.
-        media: `image` or `video`, for `VisualQA.compare_rows`.
+        content: the PIL image, or `VideoFrames`.
     """
 
     kind: Kind
-    media: dict[str, Any]
+    content: Any
 
 
 def open_upload(path: str, sampling: Mapping[str, Any]) -> Upload:
@@ -70,8 +70,7 @@ def open_upload(path: str, sampling: Mapping[str, Any]) -> Upload:
         if os.path.getsize(path) > MAX_BYTES:
             raise MediaError(f"{name!r} has more than {MAX_BYTES // 1024**2} MiB; cut it or make it smaller")
         if media_kind(path) == "image":
-            load_image(path, max_pixels=MAX_PIXELS)
-            return Upload("image", {"image": path})
+            return Upload("image", load_image(path, max_pixels=MAX_PIXELS))
         clip = read_video(
             path,
             **sampling,
@@ -83,7 +82,7 @@ def open_upload(path: str, sampling: Mapping[str, Any]) -> Upload:
             raise MediaError(
                 f"{name!r} lasts {clip.duration / 60:.0f} minutes, more than {MAX_SECONDS // 60}; cut it first"
             )
-        return Upload("video", {"video": clip})
+        return Upload("video", clip)
     except VidcompressError as error:
         raise MediaError(without_folder(str(error), path)) from error
 
@@ -106,14 +105,12 @@ def small_pictures(upload: Upload, most: int = 8) -> list[tuple[str, str]]:
     """
     from PIL import Image
 
-    from vidcompress.media.images.image import load_image
-
     if upload.kind == "image":
-        picture = load_image(upload.media["image"])
+        picture = upload.content
         return [(data_uri(picture, 640), f"{picture.width} x {picture.height} pixels")]
-    clip = upload.media["video"]
-    count = len(clip)
-    chosen = sorted({round(place * (count - 1) / max(1, most - 1)) for place in range(min(most, count))})
+    clip = upload.content
+    last, few = len(clip) - 1, min(most, len(clip))
+    chosen = [round(place * last / max(1, few - 1)) for place in range(few)]
     frames = clip.frames.cpu().numpy()
     return [(data_uri(Image.fromarray(frames[i]), 240), f"{clip.times[i]:.1f} s") for i in chosen]
 
