@@ -35,6 +35,10 @@ from vidcompress.tools.cost import estimate
 QUESTION = "where is the white square?"
 
 
+def cards(state: State) -> str:
+    return render.CardPane().html(state)
+
+
 @pytest.fixture
 def desk(qa: vidcompress.VisualQA) -> Desk:
     return Desk(qa, max_new_tokens=8)
@@ -106,7 +110,7 @@ def test_what_is_wrong_is_one_line(desk: Desk, asking: Asking, changes: dict[str
 def test_a_method_that_fails_has_a_card(desk: Desk, asking: Asking) -> None:
     *_, last = desk.ask(replace(asking, methods=["pdrop", "pool"], retention_ratio=0.1))
     assert last.phase == "done" and [row.answer is None for row in last.rows] == [False, True, False]
-    assert "pdrop&#39; cannot keep 46 of 464" in render.cards(last)
+    assert "pdrop&#39; cannot keep 46 of 464" in cards(last)
 
 
 def test_questions_wait_for_one_another(desk: Desk, asking: Asking, slow: threading.Event) -> None:
@@ -222,19 +226,19 @@ def test_texts_are_never_html(desk: Desk, asking: Asking) -> None:
     evil = "<img src=x onerror=alert(1)>"
     state = State("running", labels=(("none", "all"), (evil, "0.25")), words=evil)
     for pane in (
-        render.cards(state),
+        cards(state),
         render.status(state),
         render.status(State("failed", evil)),
         render.preview(None, evil),
         cost_pane(evil, "picture", 64, 64, 1, "globalcom2", 0.5, 1, "H100"),
     ):
         assert "<img" not in pane
-    assert "&lt;img src=x" in render.cards(state)
+    assert "&lt;img src=x" in cards(state)
 
 
 def test_cards_say_same_or_differs(desk: Desk, asking: Asking) -> None:
     *_, last = desk.ask(asking)
-    pane = render.cards(last)
+    pane = cards(last)
     same = sum(row.text == last.rows[0].text for row in last.rows[1:])
     assert pane.count("same as all tokens") == same and pane.count(">differs<") == 2 - same
     assert pane.count("<article") == pane.count("<img") == 3
@@ -243,7 +247,15 @@ def test_cards_say_same_or_differs(desk: Desk, asking: Asking) -> None:
     assert first.answer is not None
     other = replace(first.answer, text="something else")
     differs = replace(last, rows=(first, replace(rest[0], answer=other)))
-    assert render.cards(differs).count(">differs<") == 1
+    assert cards(differs).count(">differs<") == 1
+
+
+def test_a_pane_grows_as_a_new_one_would(desk: Desk, asking: Asking) -> None:
+    pane, panes = render.CardPane(), []
+    for state in desk.ask(asking):
+        assert pane.html(state) == cards(state)
+        panes.append(cards(state))
+    assert len(set(panes)) >= 5 and panes == sorted(panes, key=len)  # the first words, then a card at a time
 
 
 def test_the_viewer_is_the_comparisons_own(desk: Desk, asking: Asking) -> None:

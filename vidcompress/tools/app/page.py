@@ -10,8 +10,7 @@ import gradio as gr
 from vidcompress.errors import MediaError
 from vidcompress.loading.resources import find
 from vidcompress.tools.app import cost_pane, render
-from vidcompress.tools.app.desk import FAVOURITES, Asking, Desk, State, serving
-from vidcompress.tools.app.uploads import LIMITS
+from vidcompress.tools.app.desk import FAVOURITES, Asking, Desk, serving
 
 SECONDS_BETWEEN_CLEANINGS = 600
 SECONDS_KEPT = 3600
@@ -56,12 +55,12 @@ def _ask_tab(desk: Desk) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             file = gr.File(
-                label=f"Picture or clip ({LIMITS})",
+                label="Picture or clip",
                 file_types=["image", "video"],
                 type="filepath",
                 height=140,
             )
-            preview = gr.HTML(elem_id="preview")
+            preview = gr.HTML(render.preview(), elem_id="preview")
             question = gr.Textbox(label="Question", placeholder="what is this?", lines=1, max_length=2000)
             methods = gr.Dropdown(
                 serving(None),
@@ -76,8 +75,8 @@ def _ask_tab(desk: Desk) -> None:
             )
             tokens = gr.Number(64, label="Visual tokens", precision=0, minimum=1, visible=False)
             with gr.Row():
-                ask = gr.Button("Ask", variant="primary", elem_id="ask")
-                stop = gr.Button("Stop", elem_id="stop")
+                ask = gr.Button("Ask", variant="primary", min_width=120, elem_id="ask")
+                stop = gr.Button("Stop", min_width=120, elem_id="stop")
             gr.Examples(
                 [[str(find(name)), text] for _, name, text in EXAMPLES],
                 [file, question],
@@ -91,11 +90,11 @@ def _ask_tab(desk: Desk) -> None:
 
     def show_upload(path: str | None, ticked: list[str]) -> tuple[str, Any]:
         if path is None:
-            return "", gr.update(choices=serving(None))
+            return render.preview(), gr.update(choices=serving(None))
         try:
             upload = desk.open(path)
         except MediaError as error:
-            return render.preview(None, str(error)), gr.update()
+            return render.preview(problem=str(error)), gr.update()
         names = serving(upload.kind)
         return render.preview(upload), gr.update(choices=names, value=_still_serving(ticked, names))
 
@@ -107,7 +106,7 @@ def _ask_tab(desk: Desk) -> None:
         share: float,
         count: float,
         request: gr.Request,
-    ) -> Iterator[tuple[Any, Any, Any]]:
+    ) -> Iterator[tuple[str, str, str]]:
         asking = Asking(
             text or "",
             path,
@@ -115,18 +114,12 @@ def _ask_tab(desk: Desk) -> None:
             retention_ratio=share if kind == SHARE else None,
             max_tokens=int(count or 0) if kind == TOKENS else None,
         )
-        last: State | None = None
+        pane, viewer = render.CardPane(), ""
         for state in desk.ask(asking, str(request.session_hash)):
-            new_cards = (
-                last is None or state.labels != last.labels or state.rows != last.rows or not state.rows
-            )
-            ended = state.phase in ("done", "stopped")
-            yield (
-                render.status(state),
-                render.cards(state) if new_cards or ended else gr.skip(),
-                render.viewer(state) if ended else "" if last is None else gr.skip(),
-            )
-            last = state
+            if state.phase in ("done", "stopped"):
+                viewer = render.viewer(state)
+            # Panes that stay are sent as they are: of each gr.skip(), gradio keeps a component for an hour.
+            yield render.status(state), pane.html(state), viewer
 
     def halt(request: gr.Request) -> None:
         desk.stop(str(request.session_hash))

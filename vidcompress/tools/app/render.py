@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vidcompress.qa.compare.contact_sheet import draw_selection
 from vidcompress.qa.compare.row import ComparisonRow
 from vidcompress.tools.app.desk import State
-from vidcompress.tools.app.uploads import Upload, data_uri, small_pictures
+from vidcompress.tools.app.uploads import LIMITS, Upload, data_uri, small_pictures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -70,17 +70,33 @@ def _line(state: State) -> str:
     return f"{rows} of {labels} answers; now {_named(method, budget)}{said}"
 
 
-def cards(state: State) -> str:
-    """Return a card per answer so far; the first one grows while it is generated."""
-    if not state.labels:
-        return ""
-    shown = [_card(row, state.rows[0]) for row in state.rows]
-    if not state.rows and state.phase == "running":
-        shown.append({"method": _named(*state.labels[0]), "answer": state.words, "complete": False})
-    notes = []
-    if state.comparison is not None and state.comparison.baseline.answer is not None:
-        notes = [*state.comparison.baseline.answer.report.all_notes, ONCE]
-    return render("cards.html", cards=shown, notes=notes)
+class CardPane:
+    """Pane with a card per answer of one question; each picture is drawn once."""
+
+    def __init__(self) -> None:
+        self._cards: list[dict[str, Any]] = []
+        self._of: tuple[object, ...] = ()
+        self._html = ""
+
+    def html(self, state: State) -> str:
+        """Return the pane at a state; the first card grows while its answer is generated."""
+        first_words = state.words if not state.rows else ""
+        of = (state.phase, state.labels, len(state.rows), first_words)
+        if of != self._of:
+            self._of, self._html = of, self._render(state, first_words)
+        return self._html
+
+    def _render(self, state: State, first_words: str) -> str:
+        if not state.labels:
+            return ""
+        self._cards += [_card(row, state.rows[0]) for row in state.rows[len(self._cards) :]]
+        cards = list(self._cards)
+        if not cards and state.phase == "running":
+            cards.append({"method": _named(*state.labels[0]), "answer": first_words, "complete": False})
+        notes = []
+        if state.comparison is not None and state.comparison.baseline.answer is not None:
+            notes = [*state.comparison.baseline.answer.report.all_notes, ONCE]
+        return render("cards.html", cards=cards, notes=notes)
 
 
 def viewer(state: State) -> str:
@@ -121,10 +137,12 @@ def _card(row: ComparisonRow, first: ComparisonRow) -> dict[str, Any]:
     }
 
 
-def preview(upload: Upload | None, problem: str = "") -> str:
-    """Return small pictures of an upload, or what is wrong with it."""
+def preview(upload: Upload | None = None, problem: str = "") -> str:
+    """Return small pictures of an upload, or what is wrong with it; without either, how large it may be."""
     pictures = [] if upload is None else small_pictures(upload)
-    return render("preview.html", kind=upload and upload.kind, pictures=pictures, problem=problem)
+    return render(
+        "preview.html", kind=upload and upload.kind, pictures=pictures, problem=problem, limits=LIMITS
+    )
 
 
 def cost(rows: Sequence[Estimate], device: str, text: str) -> str:

@@ -28,8 +28,8 @@ MAX_CLIP_FRAMES = 60 * MAX_SECONDS
 MAX_CLIP_BYTES = 1024**3
 """Most memory of the frames taken from a clip, in bytes."""
 LIMITS = (
-    f"up to {MAX_BYTES // 1024**2} MiB; pictures up to {MAX_PIXELS // 10**6} megapixels, clips up to "
-    f"{MAX_SECONDS // 60} minutes"
+    f"Files up to {MAX_BYTES // 1024**2} MiB; pictures up to {MAX_PIXELS // 10**6} megapixels, clips up to "
+    f"{MAX_SECONDS // 60} minutes."
 )
 
 Kind = Literal["image", "video"]
