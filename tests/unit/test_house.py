@@ -98,7 +98,7 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     groups = PROJECT["project"]["optional-dependencies"]
     wanted = [
         *PROJECT["project"]["dependencies"],
-        *(r for g in ("dev", "decord", "plot", "app") for r in groups[g]),
+        *(r for g in ("dev", "decord", "plot", "app", "datasets") for r in groups[g]),
     ]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[_plain(requirement.name)]), requirement

@@ -63,7 +63,7 @@ def evaluate(
         typer.Option(
             "--task",
             "-t",
-            help="shapes:image, shapes:clip, data:FOLDER or lmms:NAME; repeat it for several.",
+            help="shapes:image, shapes:clip, data:FOLDER, parquet:FILE, hub:OWNER/NAME or lmms:NAME; repeat it.",
             metavar="<name>",
             show_default=False,
             rich_help_panel=INPUT,
@@ -250,7 +250,11 @@ def _plan(
             else entry
             for entry in content["models"]
         ]
-    name = path.stem if path is not None else Path(tasks[0].partition(":")[2]).name or "sweep"
+    name = (
+        path.stem
+        if path is not None
+        else Path(tasks[0].partition(":")[2]).name.removesuffix(".parquet") or "sweep"
+    )
     return read_sweep({**content, **common}, where="" if path is None else f"{path}: ", name=name)
 
 
@@ -277,7 +281,7 @@ def _remarks(plan: Sweep) -> list[str]:
         "data": is_own,
         "lmms": lambda rest: rest.startswith("vidcompress_"),  # those of the suite
     }
-    return [] if all(own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
+    return [] if all(task.kind in own and own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
 
 
 def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
@@ -303,7 +307,7 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
     from vidcompress.tools.evaluation.tasks.registry import make_task
 
     for task in plan.tasks:  # errors of a run are raised now
-        if task.kind == "data":
+        if task.kind not in ("shapes", "lmms"):
             make_task(task, folder).items()
     for model in plan.models:
         check_preset(resolve(model.name), model.preset, model.revision)

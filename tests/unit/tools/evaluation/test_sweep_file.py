@@ -137,6 +137,30 @@ BASE = {"models": ["tiny-next"], "tasks": ["shapes:image"], "methods": ["random"
         ({"tasks": ["data:"]}, r"x: tasks\[0\]: name='data:': must say which"),
         ({"tasks": [{"name": "data:x", "frames": 3}]}, r"x: tasks\[0\]: frames=3: only for shapes: tasks"),
         (
+            {"tasks": [{"name": "data:x", "split": "test"}]},
+            r"x: tasks\[0\]: split='test': only for parquet: and hub: tasks; leave it out",
+        ),
+        (
+            {"tasks": ["hub:name"]},
+            r"x: tasks\[0\]: hub:name: must be hub:owner/name, hub:owner/name/config or either",
+        ),
+        (
+            {"tasks": [{"name": "parquet:x", "columns": {"anwser": "a"}}]},
+            r"x: tasks\[0\]: columns: unknown field 'anwser'; .*did you mean 'answer'\?",
+        ),
+        (
+            {"tasks": [{"name": "parquet:x", "metric": "exactly"}]},
+            r"x: tasks\[0\]: metric must be one of exact, .*, got 'exactly'",
+        ),
+        (
+            {"tasks": [{"name": "hub:a/b", "prompt_suffix": 3}]},
+            r"x: tasks\[0\]: prompt_suffix=3: must be a text",
+        ),
+        (
+            {"tasks": [{"name": "hub:a/b", "split": ""}]},
+            r"x: tasks\[0\]: split='': must be a text that is not",
+        ),
+        (
             {"tasks": [{"name": "data:x", "limits": 3}]},
             r"tasks\[0\]: unknown key 'limits'; .*did you mean 'limit'\?",
         ),
@@ -319,3 +343,12 @@ def test_a_name_that_is_cut_at_a_dash_has_its_parts_apart() -> None:
         task = TaskSpec("data:/" + "a" * length + "-rest")
         name = row_id(ModelSpec("tiny-next"), task, "random", {"max_tokens": 9})
         assert name.split("--")[2:4] == ["random", "9"], name
+
+
+def test_settings_of_tables():
+    table = {"name": "hub:a/b/c@v1", "split": "val", "metric": "anls", "prompt_suffix": ""}
+    columns = {"question": "q", "choices": ["A", "B"]}
+    (task,) = read_sweep({**BASE, "tasks": [{**table, "columns": columns}]}).tasks
+    assert (task.kind, task.rest, task.split, task.metric) == ("hub", "a/b/c@v1", "val", "anls")
+    assert (task.prompt_suffix, task.columns) == ("", (("question", "q"), ("choices", ("A", "B"))))
+    assert hash(task) and columns == {"question": "q", "choices": ["A", "B"]}

@@ -109,8 +109,8 @@ class Runner:
             One outcome per row, in order; on other processes than the first they hold no results.
 
         Raises:
-            ArgumentError: a folder of a "data:" task is malformed, another run is at work in this folder, or
-                its run was begun with another limit.
+            ArgumentError: the data of a task are malformed, another run is at work in this folder, or its run was
+                begun with another limit.
         """
         rows = self.sweep.rows()
         check_limits(rows, self.out)
@@ -131,7 +131,7 @@ class Runner:
         """Refuse a folder with answers of another run, as far as this can be seen without loading a model.
 
         Raises:
-            ArgumentError: it holds such answers, or a folder of a "data:" task is malformed.
+            ArgumentError: it holds such answers, or the data of a task are malformed.
             OSError: a journal cannot be read.
         """
         check_limits(self.sweep.rows(), self.out)

@@ -67,11 +67,13 @@ class TaskSpec:
     """Specification of a task: a benchmark and how much of it.
 
     Attributes:
-        name: "shapes:image", "shapes:clip", "data:FOLDER" or "lmms:NAME".
+        name: "shapes:image", "shapes:clip", "data:FOLDER", "parquet:FILE", "hub:OWNER/NAME" or "lmms:NAME".
         label: what tables and folders call it where `name` stands in a sweep twice.
         limit: only the first so many questions.
         max_new_tokens: longest answer; None is the task's own.
         questions, seed, frames: of `shapes:` tasks, see `ShapesTask`.
+        columns, metric, prompt_suffix: of `parquet:` and `hub:` tasks, see `TableTask`.
+        split: of `hub:` tasks and of folders of Parquet.
         include_path: of `lmms:` tasks, a folder with further task files.
         form: of `lmms:` tasks, "simple" (the default) or "chat".
         prompts_of: of `lmms:` tasks, a built-in model whose prompts are used, such as "llava_vid".
@@ -84,13 +86,17 @@ class TaskSpec:
     questions: int | None = None
     seed: int | None = None
     frames: int | None = None
+    columns: tuple[tuple[str, str | tuple[str, ...]], ...] | None = None
+    metric: str | None = None
+    prompt_suffix: str | None = None
+    split: str | None = None
     include_path: str | None = None
     form: str | None = None
     prompts_of: str | None = None
 
     @property
     def kind(self) -> str:
-        """ "shapes", "data" or "lmms"."""
+        """ "shapes", "data", "parquet", "hub" or "lmms"."""
         return self.name.partition(":")[0]
 
     @property

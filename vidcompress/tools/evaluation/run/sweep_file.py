@@ -3,7 +3,8 @@
 name = "first-look"
 ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
 methods = ["globalcom2", "fastv:schedule=fit", "globalcom2+fastv"]
-tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, max_new_tokens = 16}]
+tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100}, "parquet:questions.parquet",
+         {name = "hub:owner/name/config@revision", split = "test", columns = {question = "q", choices = ["A", "B"]}}]
 failed = "wrong"                     # or "left-out": how a failed question counts in the scores
 view_text = "keep"                   # or "drop": policy on text of views that keep nothing, in all methods that do not
                                      # state it themselves, as "globalcom2:view_text=drop" does
@@ -43,9 +44,12 @@ from vidcompress.tools.evaluation.run.sweep import (
     Sweep,
     TaskSpec,
 )
+from vidcompress.tools.evaluation.tasks.base import METRICS
 from vidcompress.tools.evaluation.tasks.folder import known_keys
 from vidcompress.tools.evaluation.tasks.shapes import MEDIA
 from vidcompress.tools.evaluation.tasks.spelling import FORMS, meant_task
+from vidcompress.tools.evaluation.tasks.table_columns import check_columns
+from vidcompress.tools.evaluation.tasks.table_source import parse_hub_name
 
 KEYS = (
     "name",
@@ -65,15 +69,13 @@ KEYS = (
     "mass_strength",
     "mass_cap",
 )
-KINDS = ("shapes", "data", "lmms")
+KINDS = ("shapes", "data", "parquet", "hub", "lmms")
 MAX_FILE_BYTES = 1024**2
+_TABLES = ("parquet", "hub")
 _ONLY = {
-    "questions": "shapes",
-    "seed": "shapes",
-    "frames": "shapes",
-    "include_path": "lmms",
-    "form": "lmms",
-    "prompts_of": "lmms",
+    **dict.fromkeys(("questions", "seed", "frames"), ("shapes",)),
+    **dict.fromkeys(("columns", "metric", "prompt_suffix", "split"), _TABLES),
+    **dict.fromkeys(("include_path", "form", "prompts_of"), ("lmms",)),
 }
 
 
@@ -263,11 +265,11 @@ def _foreign(entry: Any, where: str) -> Any:
 
 
 def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
-    given = _table(entry, TaskSpec, where)
+    given = dict(_table(entry, TaskSpec, where))
     _check(
         given,
         where,
-        ("name", "label", "include_path", "prompts_of"),
+        ("name", "label", "include_path", "prompts_of", "split"),
         ("limit", "max_new_tokens", "questions", "frames"),
     )
     if given.get("seed") is not None:
@@ -282,9 +284,21 @@ def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
         raise ArgumentError(f"{where}name={shown(task.name)}: must say which, as in 'data:my-benchmark'")
     if task.kind == "shapes":
         checks.one_of(f"{where}name={shown(task.name)}: what stands behind the colon", task.rest, MEDIA)
-    for key, kind in _ONLY.items():
-        if key in given and task.kind != kind:
-            raise ArgumentError(f"{where}{key}={shown(given[key])}: only for {kind}: tasks; leave it out")
+    for key, kinds in _ONLY.items():
+        if key in given and task.kind not in kinds:
+            only = " and ".join(f"{kind}:" for kind in kinds)
+            raise ArgumentError(f"{where}{key}={shown(given[key])}: only for {only} tasks; leave it out")
+    if task.kind == "hub":
+        try:
+            parse_hub_name(task.rest)
+        except ArgumentError as error:
+            raise ArgumentError(f"{where}{error}") from error
+    if "columns" in given:
+        given["columns"] = check_columns(f"{where}columns", given["columns"])
+    if "metric" in given:
+        checks.one_of(f"{where}metric", given["metric"], METRICS)
+    if not isinstance(given.get("prompt_suffix", ""), str):
+        raise ArgumentError(f"{where}prompt_suffix={shown(given['prompt_suffix'])}: must be a text")
     if "form" in given:
         checks.one_of(f"{where}form", given["form"], ("simple", "chat"))
     if task.kind == "lmms" and "max_new_tokens" in given:

@@ -79,7 +79,7 @@ class FolderTask:
             if not line.strip():
                 continue
             where = f"{path}, line {number}: "
-            item = _item(_object(line, where), where, self.folder, self._settings)
+            item = item_of_line(_object(line, where), where, self.folder, self._settings)
             if item.id in seen:
                 raise ArgumentError(
                     f"{where}id={shown(item.id)} is there already; give every question its own"
@@ -165,12 +165,23 @@ def _settings(folder: Path) -> tuple[dict[str, Any], bytes]:
     return settings, content
 
 
-def _item(line: Mapping[str, Any], where: str, folder: Path, settings: Mapping[str, Any]) -> Item:
+def item_of_line(line: Mapping[str, Any], where: str, folder: Path, settings: Mapping[str, Any]) -> Item:
+    """Item of one line of questions.
+
+    Args:
+        line: see `FolderTask`.
+        where: put before messages.
+        folder: that the paths of media are in.
+        settings: of `benchmark.toml`, checked.
+
+    Raises:
+        ArgumentError: a value is missing or not allowed.
+    """
     name = line.get("id")
     name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
     choices = _texts(line, "choices", where)
     answers = _texts(
-        {"answer": [line["answer"]] if _one(line.get("answer")) else line.get("answer")}, "answer", where
+        {"answer": [line["answer"]] if is_plain(line.get("answer")) else line.get("answer")}, "answer", where
     )
     if len(choices) > MAX_CHOICES:
         raise ArgumentError(f"{where}choices: {len(choices)} of them; at most {MAX_CHOICES}, one per letter")
@@ -183,8 +194,8 @@ def _item(line: Mapping[str, Any], where: str, folder: Path, settings: Mapping[s
     item = Item(
         id=word(f"{where}id", name, "q1"),
         question=word(f"{where}question", line.get("question"), "what is this?"),
-        images=tuple(_inside(folder, path, f"{where}image") for path in pictures),
-        video=None if clip is None else _inside(folder, clip, f"{where}video"),
+        images=tuple(path_within(folder, path, f"{where}image") for path in pictures),
+        video=None if clip is None else path_within(folder, clip, f"{where}video"),
         answers=answers,
         choices=choices,
         kind=_text(line, "kind", where),
@@ -219,7 +230,8 @@ def _prompt(item: Item, settings: Mapping[str, Any]) -> str:
     return item.question + options + suffix
 
 
-def _one(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a value is a text or a number, which are read as text."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)
 
 
@@ -234,13 +246,22 @@ def _texts(line: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     values = line.get(key)
     if values is None:
         return ()
-    if not isinstance(values, list) or not values or not all(_one(value) for value in values):
+    if not isinstance(values, list) or not values or not all(is_plain(value) for value in values):
         raise ArgumentError(f"{where}{key}={shown(values)}: must be a list of texts that is not empty")
     return tuple(str(value) for value in values)
 
 
-def _inside(folder: Path, name: Any, called: str) -> Path:
-    """Return a path within the folder, also behind links; a missing file is reported when it is opened."""
+def path_within(folder: Path, name: Any, called: str) -> Path:
+    """Return a path within the folder, also behind links; a missing file is reported when it is opened.
+
+    Args:
+        folder: the folder.
+        name: path from there.
+        called: put before messages.
+
+    Raises:
+        ArgumentError: it is no text or leads out of the folder.
+    """
     if not isinstance(name, str) or not name or "\0" in name or "://" in name:
         raise ArgumentError(
             f"{called}={shown(name)}: must be a path within the folder, such as 'media/1.png'"

@@ -10,17 +10,19 @@ from vidcompress.tools.evaluation.run.sweep import TaskSpec
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.evaluation.tasks.folder import FolderTask
 from vidcompress.tools.evaluation.tasks.shapes import DEFAULT_QUESTIONS, ShapesTask
+from vidcompress.tools.evaluation.tasks.table import TableTask
+from vidcompress.tools.evaluation.tasks.table_source import open_hub, open_parquet
 
 
 def make_task(spec: TaskSpec, media: Path) -> Task:
     """Make a task that runs here.
 
     Args:
-        spec: of a "shapes:" or a "data:" task.
-        media: folder for pictures and clips that have to be drawn.
+        spec: of a task that is not lmms-eval's.
+        media: folder for pictures and clips that have to be drawn, or written from a table.
 
     Raises:
-        ArgumentError: the folder of a "data:" task is not as it must be.
+        ArgumentError: the folder of a "data:" task, or the table of a "parquet:" or "hub:" task, is not as it must be.
     """
     if spec.kind == "data":
         return FolderTask(Path(spec.rest))
@@ -32,8 +34,18 @@ def make_task(spec: TaskSpec, media: Path) -> Task:
             questions=spec.questions or spec.limit or DEFAULT_QUESTIONS,
             **options,
         )
+    if spec.kind in ("parquet", "hub"):
+        is_hub = spec.kind == "hub"
+        return TableTask(
+            open_hub(spec.rest, spec.split) if is_hub else open_parquet(Path(spec.rest), spec.split),
+            media / "table",
+            columns=spec.columns or (),
+            metric=spec.metric,
+            prompt_suffix=spec.prompt_suffix,
+            limit=spec.limit,
+        )
     raise ArgumentError(
-        f"task={spec.name!r}: lmms-eval runs it; only shapes: and data: tasks have questions here"
+        f"task={spec.name!r}: lmms-eval runs it; only shapes:, data:, parquet: and hub: tasks have questions here"
     )
 
 
@@ -41,7 +53,7 @@ class Tasks:
     """The tasks of a sweep, each read once.
 
     Args:
-        media: folder for pictures and clips that have to be drawn.
+        media: as in `make_task`.
     """
 
     def __init__(self, media: Path) -> None:
@@ -60,13 +72,13 @@ class Tasks:
         return self._tasks[spec]
 
     def write_media(self, spec: TaskSpec) -> None:
-        """Draw the media of a task that are missing.
+        """Write the media of a task that are missing and are no files of their own.
 
         Raises:
             OSError: a file cannot be written.
         """
         task, _ = self(spec)
-        if isinstance(task, ShapesTask):
+        if isinstance(task, (ShapesTask, TableTask)):
             task.write_media()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vidcompress.tools.evaluation.tasks.folder import QUESTIONS
 from vidcompress.tools.evaluation.tasks.shapes import MEDIA
 
-FORMS = "shapes:image, shapes:clip, data:FOLDER or lmms:NAME"
+FORMS = "shapes:image, shapes:clip, data:FOLDER, parquet:FILE, hub:OWNER/NAME or lmms:NAME"
 _TASK_LINE = re.compile(r"^(?:task|group): *[\"']?([A-Za-z0-9_-]+)[\"']? *$", flags=re.MULTILINE)
 
 
@@ -19,13 +19,15 @@ def meant_task(name: str) -> str | None:
     """Return the known task name nearest to an unknown one, or None.
 
     A name without a prefix is looked for behind every prefix: "pope" is near "lmms:pope", and a folder of questions is
-    near "data:FOLDER".
+    near "data:FOLDER", a file of Parquet near "parquet:FILE".
 
     Args:
         name: as it was typed.
     """
     if (Path(name) / QUESTIONS).is_file():
         return f"data:{name}"
+    if Path(name).suffix == ".parquet" and Path(name).is_file():
+        return f"parquet:{name}"
     names = (*(f"shapes:{medium}" for medium in MEDIA), *(f"lmms:{task}" for task in harness_tasks()))
     spellings = {task if ":" in name else task.partition(":")[2]: task for task in reversed(names)}
     close = get_close_matches(name.lower(), spellings, n=1, cutoff=0.65)

@@ -115,7 +115,9 @@ def _media(row: ResultRow, paths: Sequence[str], views: Sequence[Sequence[ViewMa
     folder = row.path.parent.parent
     head = row.provenance.get("head")
     task = str(head.get("task", "")) if isinstance(head, dict) else ""
-    homes = [folder, *([Path(task.partition(":")[2])] if task.startswith("data:") else [])]
+    kind, _, rest = task.partition(":")
+    home = Path(rest).parent if kind == "parquet" and Path(rest).is_file() else Path(rest)
+    homes = [folder, *([home] if kind in ("data", "parquet") else [])]
     media: list[Any] = []
     for path, visual in zip(paths, views, strict=False):
         place = folder / path
