@@ -597,6 +597,8 @@ ROWS += [
     sweep("mass_cap", "--mass-cap", "all", message="valid number"),
     sweep("mass_cap", "--mass-cap", "0.5", message="mass_cap=0.5: must be a finite number of at least 1"),
     sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
+    sweep("log_to", "--log-to", "tensorboard", message="--log-to must be one of trackio, wandb, got 'tensor"),
+    sweep("log_to", "--log-to", "wandb", "--dry-run", message="--log-to=wandb: wandb cannot be imported ("),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
     Words(
         "eval",

@@ -38,7 +38,9 @@ from vidcompress.table import Table
 
 if TYPE_CHECKING:
     from vidcompress.tools.evaluation.run.outcome import RowOutcome
+    from vidcompress.tools.evaluation.run.runner import ProgressListener
     from vidcompress.tools.evaluation.run.sweep import Sweep
+    from vidcompress.tools.evaluation.tracking.base import Tracker
 
 DEFAULT_METHODS = "globalcom2,random"
 
@@ -148,6 +150,16 @@ def evaluate(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log-to",
+            help="Log every row to a tracker: trackio or wandb; repeat it for both.",
+            metavar="<name>",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -193,7 +205,8 @@ def evaluate(
         plan = _plan(sweep, model, tasks, lists, _given(loading), _given(common))
         folder = out or Path("runs") / plan.name
         notes = _remarks(plan) if sweep is None and model is None else []
-        outcomes = None if dry_run else _run(plan, folder)
+        trackers = _trackers(log_to)
+        outcomes = None if dry_run else _run(plan, folder, trackers)
     if outcomes is None:
         _print_plan(plan, folder, notes, as_json)
         say_remarks(notes)
@@ -284,8 +297,28 @@ def _remarks(plan: Sweep) -> list[str]:
     return [] if all(task.kind in own and own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
 
 
-def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
-    """Run a sweep; the result is empty on all processes but the first."""
+def _trackers(names: list[str] | None) -> dict[str, Tracker]:
+    """Import the trackers that are named, before anything runs."""
+    if not names:
+        return {}
+    from vidcompress.tools.evaluation.tracking.adapters import open_trackers
+
+    return open_trackers(names)
+
+
+def _tracking(
+    plan: Sweep, folder: Path, trackers: dict[str, Tracker], progress: ProgressListener
+) -> ProgressListener:
+    from vidcompress.tools.evaluation.tracking.listener import TrackingListener
+
+    def remark(line: str) -> None:
+        print(f"vidcompress: note: {line}", file=sys.stderr)
+
+    return TrackingListener(progress, trackers, plan.name, folder, remark)
+
+
+def _run(plan: Sweep, folder: Path, trackers: dict[str, Tracker]) -> Sequence[RowOutcome]:
+    """Run a sweep; the result is empty on all processes but the first, which alone logs to trackers."""
     from vidcompress.tools.evaluation.run.distributed import Ranks
     from vidcompress.tools.evaluation.run.progress import show_progress
     from vidcompress.tools.evaluation.run.runner import Runner
@@ -293,6 +326,8 @@ def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
     with Ranks() as ranks:
         kept = f"the answers so far are in {folder}, and the same command goes on from there"
         with interruptible(kept, ranks.first), show_progress(len(plan.rows()), ranks.first) as progress:
+            if trackers and ranks.first:
+                progress = _tracking(plan, folder, trackers, progress)
             outcomes = Runner(plan, folder, ranks, progress).run()
     return outcomes if ranks.first else ()
 

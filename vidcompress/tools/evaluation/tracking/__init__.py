@@ -1,0 +1,1 @@
+"""Tracking: rows of a sweep, sent to trackers of experiments that the user names; none is used by default."""
