@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (the first time takes a few minutes)"
 	@$(PIP) -c constraints.txt $(TORCH)
 	@$(BIN)/python -m pip uninstall -qqy vidcompress  # its former name, in an environment that was made before
-	@$(PIP) -c constraints.txt -e '.[dev,decord,plot,docs]' $(LMMS_NEEDS)
+	@$(PIP) -c constraints.txt -e '.[dev,decord,plot,docs,app]' $(LMMS_NEEDS)
 	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
 	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision
 	@touch $@

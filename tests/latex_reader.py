@@ -44,8 +44,12 @@ def plain(tex: str) -> str:
         if token is None:
             raise ValueError(f"{tex[at : at + 20]!r} is not escaped in {tex!r}")
         if token["word"] is not None:
+            if token["word"] not in SIGNS:
+                raise ValueError(f"{token['word']} is no command of these tables")
             said += SIGNS[token["word"]]
         elif token["maths"] is not None:
+            if token["maths"] not in MATHS:
+                raise ValueError(f"${token['maths']}$ is no sign of these tables")
             said += MATHS[token["maths"]]
         elif token["group"] is not None:
             said += token["group"][1:-1]
@@ -56,7 +60,7 @@ def plain(tex: str) -> str:
 
 
 def read_tables(source: str) -> list[LatexTable]:
-    """Tables of a document; raises ValueError, or KeyError for another command, where LaTeX might stop or be misled."""
+    """Tables of a document; raises ValueError where LaTeX might stop or be misled."""
     tables = []
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith("%")]
     while lines:

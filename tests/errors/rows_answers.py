@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -339,6 +340,15 @@ COMPARE = [
     Row(C, "method", "random", "compare takes several; pass methods=[...]"),
 ]
 
+COMPARE_ROWS = [
+    *(
+        replace(row, call="VisualQA.compare_rows")
+        for row in COMPARE
+        if row.parameter not in ("repeats", "progress")
+    ),
+    Row("VisualQA.compare_rows", "num_beams", 2, "beams cannot be streamed; use ask, or 1 beam"),
+]
+
 OVERLAYS = [
     *(
         Row("draw_overlay", "report", value, "must be a Report; pass the one of what compress_inputs returned")
@@ -400,6 +410,7 @@ ROWS = [
     ),
     *(row for call in ("VisualQA.ask", "VisualQA.stream", "VisualQA.chat") for row in media_rows(call)),
     *COMPARE,
+    *COMPARE_ROWS,
     *(Row("VisualQA.chat", "history", value, "must be True or False") for value in (1, "yes", None)),
     Row("Chat.ask", "num_beams", 2, "a chat goes on from one row of a growing cache, only with 1"),
     Row("Chat.ask", "use_cache", False, "a chat goes on from one row of a growing cache, only with True"),

@@ -32,9 +32,12 @@ class Words:
         return " ".join(("vidcompress", self.command, *self.words))
 
 
+QUESTION = ("--question", "what?")
+
+
 def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
     """A row of `ask` with a question."""
-    return Words("ask", parameter, ("--question", "what?", *words), message, code, names)
+    return Words("ask", parameter, (*QUESTION, *words), message, code, names)
 
 
 def shared(command: str) -> list[Words]:
@@ -48,6 +51,13 @@ def shared(command: str) -> list[Words]:
         )
         for row in rows
     ]
+
+
+def served() -> list[Words]:
+    """Rows of `ask` that hold for `app` too: how a model is loaded, frames are taken, and an answer's length."""
+    alike = "model num_frames fps backend preset device dtype attn_implementation device_map quantization max_new_tokens"
+    rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
+    return [replace(row, command="app", words=row.words[2:]) for row in rows if row.words[:2] == QUESTION]
 
 
 def _has_media(row: Words) -> bool:
@@ -607,7 +617,7 @@ ROWS += [
         "its folder does not exist; make it first",
     ),
     Words("results", "html", ("{run}", "--html", "{empty}"), "must end in .html"),
-    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number of at least 0"),
+    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number from 0 to"),
     Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
     Words("results", "plot", ("{run}", "--plot", "plots.txt"), "must end in .svg, .png, "),
@@ -638,14 +648,14 @@ ROWS += [
         "results",
         "output_format",
         ("{run}", "--format", "csv", "--pairs", "globalcom2,random"),
-        "--format=csv: is one table; leave out --pairs, or pass --format json",
+        "--format=csv: is one table and cannot go with --pairs; leave it out or pass",
         names="--format",
     ),
     Words(
         "results",
         "output_format",
         ("{run}", "--format", "csv", "--against", "published"),
-        "is one table; leave out --against",
+        "is one table and cannot go with --against",
         names="--format",
     ),
     Words(
@@ -659,7 +669,12 @@ ROWS += [
         "results", "baseline", ("{run}", "--baseline", "{empty}"), "holds no result.json", names="result.json"
     ),
     *(
-        Words("results", "baseline", ("{run}", "--baseline", "{run}", *words), f"leave out {words[0]}")
+        Words(
+            "results",
+            "baseline",
+            ("{run}", "--baseline", "{run}", *words),
+            f"cannot go with {words[0]}; leave it out",
+        )
         for words in (("--plot", "plots"), ("--parts",), ("--against", "published"), ("--html", "page.html"))
     ),
     Words(
@@ -779,4 +794,13 @@ ROWS += [
     bench("plot", "--plot", "x.txt", message="must end in .svg, .png"),
     bench("plot", "--plot", "x" * 300 + ".png", message="cannot be written"),
     bench("as_json", "--json=5", message=TAKES_NO_VALUE, names="--json"),
+]
+ROWS += [
+    *served(),
+    Words("app", "host", ("--host", ""), "must be a text that is not empty, such as '127.0.0.1'"),
+    Words("app", "host", ("--host", ".a"), "no address of that name"),
+    Words("app", "host", ("--host", "192.0.2.1"), "is no address of this machine"),
+    Words("app", "port", ("--port", "0"), "must be a whole number from 1 to 65535"),
+    Words("app", "port", ("--port", "7860.5"), NOT_WHOLE),
+    Words("app", "open_browser", ("--open=5",), TAKES_NO_VALUE, names="--open"),
 ]

@@ -117,6 +117,11 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
             {"question": "what digit is shown?", "image": here.picture, "methods": "random", "repeats": 2}
             | {"retention_ratios": 0.5, "controls": False, "max_new_tokens": 1},
         ),
+        "VisualQA.compare_rows": (
+            lambda **given: list(qa.compare_rows(**given)),
+            {"question": "what digit is shown?", "image": here.picture, "methods": "random"}
+            | {"retention_ratios": 0.5, "controls": False, "max_new_tokens": 1},
+        ),
         "Chat.ask": (qa.chat().ask, question),
         "Chat.stream": (lambda **given: list(qa.chat().stream(**given)), question),
         "Chat.reset": (qa.chat().reset, {}),

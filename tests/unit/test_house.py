@@ -96,7 +96,10 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     pins = dict(line.split("==") for line in text.splitlines() if "==" in line and not line.startswith("#"))
     pins = {_plain(name): pin for name, pin in pins.items()}
     groups = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *(r for g in ("dev", "decord", "plot") for r in groups[g])]
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *(r for g in ("dev", "decord", "plot", "app") for r in groups[g]),
+    ]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[_plain(requirement.name)]), requirement
         assert ">=" in str(requirement.specifier), requirement

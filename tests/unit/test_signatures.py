@@ -27,6 +27,7 @@ MAIN = {
     "VisualQA.stream": VisualQA.stream,
     "VisualQA.chat": VisualQA.chat,
     "VisualQA.compare": VisualQA.compare,
+    "VisualQA.compare_rows": VisualQA.compare_rows,
     "Chat.ask": Chat.ask,
     "Chat.stream": Chat.stream,
     "CompressionConfig": CompressionConfig.__init__,

@@ -1,4 +1,4 @@
-"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
+"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | app | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.
@@ -25,6 +25,7 @@ from vidcompress.cli.help_text import Command, Group, examples
 from vidcompress.cli.interrupt import INTERRUPTED, say_interrupted
 from vidcompress.cli.listings import methods, models
 from vidcompress.cli.results import results
+from vidcompress.cli.serve import serve
 from vidcompress.cli.suite import suite
 
 HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
@@ -50,9 +51,10 @@ EXAMPLES = {
         f"vidcompress eval -m {HUB} \\\n    -d my-benchmark/ --methods globalcom2,random",
     ),
     "results": (
-        "vidcompress results runs/first --pairs globalcom2,random",
         "vidcompress results runs/first --against published --plot plots",
+        "vidcompress results runs/second --baseline runs/first --format latex",
     ),
+    "app": ("vidcompress app", f"vidcompress app -m {HUB} \\\n    --port 8000 --open"),
     "doctor": (
         "vidcompress doctor",
         f"vidcompress doctor -m {HUB} \\\n    --size 1280x720 -n 32",
@@ -76,6 +78,7 @@ for _name, _command in (
     ("cost", cost),
     ("eval", evaluate),
     ("results", results),
+    ("app", serve),
     ("doctor", doctor),
     ("methods", methods),
     ("models", models),

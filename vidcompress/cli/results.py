@@ -114,12 +114,12 @@ def results(
     chosen = _format(output_format, as_markdown, as_json)
     _check_together(
         {"--against": against, "--parts": parts, "--plot": plot, "--html": html} if baseline else {},
-        "--baseline={}: shows the comparison alone; leave out {}",
+        "--baseline={}: cannot go with {}; leave it out",
         baseline,
     )
     _check_together(
         {"--pairs": pairs if not baseline else None, "--against": against} if chosen == "csv" else {},
-        "--format={}: is one table; leave out {}, or pass --format json",
+        "--format={}: is one table and cannot go with {}; leave it out or pass --format json",
         chosen,
     )
     compared = [_pair(text) for text in pairs or ()]
@@ -277,8 +277,10 @@ def _print(report: _Report, rows: list[ResultRow], chosen: str, plot: Path | Non
         return
     lines = [f"note: {note}" for note in report.notes] + [f"run: {origin.text()}" for origin in origins]
     if report.plots:
-        where = report.plots[0] if len(report.plots) == 1 else plot
-        lines.append(f"wrote {len(report.plots)} plot{'s' * (len(report.plots) > 1)} to {where}")
+        count = len({path.stem for path in report.plots})
+        suffixes = " and ".join(dict.fromkeys(path.suffix for path in report.plots))
+        where = f"as {suffixes}, to {plot}" if len(report.plots) > 1 else f"to {report.plots[0]}"
+        lines.append(f"wrote {count} plot{'s' * (count > 1)}{', ' * where.startswith('as') or ' '}{where}")
     if chosen == "text":
         show_all(report.tables)
         for line in lines:

@@ -1,4 +1,5 @@
-"""Data files of the package: embedded checkpoints and model cards (`models/`), published runs (`configs/`).
+"""Data files of the package: embedded checkpoints and model cards (`models/`), published runs (`configs/`), and the
+picture and the clip of `examples/`.
 
 An installed wheel has them inside the package; a checkout has them beside it. Only this module builds such paths.
 """
@@ -12,15 +13,15 @@ from typing import Any
 from vidcompress.loading.distribution import checkout
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-ROOMS = ("models", "configs")
-"""The two data folders of the package."""
+ROOMS = ("models", "configs", "examples")
+"""The data folders of the package."""
 
 
 def roots(room: str) -> tuple[Path, ...]:
     """Return the folders that may hold a room, the wheel's first.
 
     Args:
-        room: "models" or "configs".
+        room: "models", "configs" or "examples".
 
     Returns:
         The existing ones of `vidcompress/_<room>` and `<checkout>/<room>`, in this order.

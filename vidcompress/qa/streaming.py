@@ -27,12 +27,13 @@ def check_streamable(generate: Mapping[str, Any]) -> None:
         )
 
 
-def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
+def stream_text(tokenizer: Any, generate: Callable[..., Any], left: Event | None = None) -> Iterator[str]:
     """Run a call of `generate` in a thread and yield its text as it is generated.
 
     Args:
         tokenizer: turns ids into text.
         generate: called with `streamer` and `stopping_criteria`; its errors are raised here.
+        left: set by another thread, it stops the generation at its next token.
 
     Yields:
         Pieces of text in order. Leaving the loop early stops the generation at its next token.
@@ -40,7 +41,7 @@ def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
     from transformers import TextIteratorStreamer
 
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    left, failed = Event(), list[BaseException]()
+    left, failed = left or Event(), list[BaseException]()
 
     def stop(ids: Tensor, scores: Any, **_: Any) -> Tensor:
         return torch.full((ids.shape[0],), left.is_set(), dtype=torch.bool, device=ids.device)
@@ -57,8 +58,10 @@ def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
     worker.start()
     try:
         yield from (piece for piece in streamer if piece)
-    finally:
+    except BaseException:  # the reader has left the loop, or was interrupted
         left.set()
+        raise
+    finally:
         worker.join()
     if failed:
         raise failed[0]

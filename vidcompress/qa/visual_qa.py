@@ -40,8 +40,9 @@ from vidcompress.media.video.sampling import check_request
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.chat import Chat
-from vidcompress.qa.compare.grid import plan_comparison
+from vidcompress.qa.compare.grid import Variant, plan_comparison
 from vidcompress.qa.compare.result import Comparison
+from vidcompress.qa.compare.row_stream import RowStream
 from vidcompress.qa.compare.run import run_comparison
 from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
@@ -534,32 +535,87 @@ class VisualQA:
             UnsupportedInputError: a method that was named does not serve the input.
             MediaError: a picture or clip cannot be read, or the model takes none.
         """
-        whole_number("max_new_tokens", max_new_tokens)
         if progress is not None:
             flag("progress", progress)
-        own = {name: getattr(self.config, name) for name in _FOR_ALL_ROWS}
-        common = {name: options.get(name, value) for name, value in own.items()}
-        generate = {name: value for name, value in options.items() if name not in _FOR_ALL_ROWS}
-        asked, entries, skipped = plan_comparison(
-            {"question": question, "image": image, "images": images, "video": video},
-            methods,
+        item = {"question": question, "image": image, "images": images, "video": video}
+        asked, variants, skipped, generation = self._plan(
+            item,
+            options,
+            max_new_tokens,
+            methods=methods,
             retention_ratios=retention_ratios,
             max_tokens=max_tokens,
             controls=controls,
             repeats=repeats,
             seed=seed,
-            common={key: value for key, value in common.items() if value is not None},
-            options=options,
         )
         return run_comparison(
-            self.pipeline,
-            remarked(asked) if self._unnamed else asked,
-            entries,
-            skipped,
-            generation=self._generation(max_new_tokens, generate),
-            repeats=repeats,
-            progress=progress,
+            self.pipeline, asked, variants, skipped, generation=generation, repeats=repeats, progress=progress
         )
+
+    def compare_rows(
+        self,
+        question: str,
+        *,
+        image: ImageSource | None = None,
+        images: Sequence[ImageSource] | None = None,
+        video: VideoSource | None = None,
+        methods: str | Sequence[str | Method] | None = None,
+        retention_ratios: Ratio | Sequence[Ratio] | None = None,
+        max_tokens: int | Sequence[int] | None = None,
+        controls: bool = True,
+        seed: int | None = None,
+        max_new_tokens: int = 64,
+        **options: Unpack[CompareOptions],
+    ) -> RowStream:
+        """Compare as `compare` does, with one run per row, and hand out words and rows as they come.
+
+        Args:
+            question, image, images, video, max_new_tokens: as in `ask`; at least one picture or a clip.
+            methods, retention_ratios, max_tokens, controls, seed: as in `compare`.
+            **options: as in `compare`; beams cannot be streamed.
+
+        Returns:
+            An iterator over pieces of text (str) of the answer that is generated, then its `ComparisonRow`, and so on;
+            `close` stops it from any thread, and `comparison` is that of the rows so far.
+
+        Raises:
+            ArgumentError, UnsupportedInputError: as `compare`, at once. Errors of the media and of the uncompressed
+                model are raised by the loop.
+        """
+        check_streamable(options)
+        item = {"question": question, "image": image, "images": images, "video": video}
+        return RowStream(
+            self.pipeline,
+            *self._plan(
+                item,
+                options,
+                max_new_tokens,
+                methods=methods,
+                retention_ratios=retention_ratios,
+                max_tokens=max_tokens,
+                controls=controls,
+                repeats=1,
+                seed=seed,
+            ),
+        )
+
+    def _plan(
+        self, item: Mapping[str, Any], options: Mapping[str, Any], max_new_tokens: int, **grid: Any
+    ) -> tuple[Question, list[Variant], dict[str, str], dict[str, Any]]:
+        """Return the question of a comparison, its rows, the methods that are left out, and arguments of `generate`."""
+        whole_number("max_new_tokens", max_new_tokens)
+        own = {name: getattr(self.config, name) for name in _FOR_ALL_ROWS}
+        common = {name: options.get(name, value) for name, value in own.items()}
+        generate = {name: value for name, value in options.items() if name not in _FOR_ALL_ROWS}
+        asked, variants, skipped = plan_comparison(
+            item,
+            common={key: value for key, value in common.items() if value is not None},
+            options=options,
+            **grid,
+        )
+        generation = self._generation(max_new_tokens, generate)
+        return remarked(asked) if self._unnamed else asked, variants, skipped, generation
 
     def _read(self, item: Mapping[str, Any], where: str = "") -> Question:
         """Read a question, with a remark on its media where no model was named."""

@@ -14,6 +14,7 @@ from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.method_spec import split_method_specs
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.qa.compare.row import budget_words
 from vidcompress.qa.question import Question, read_question
 
 BASELINE = "none"
@@ -34,6 +35,14 @@ class Variant:
     label: str
     settings: CompressionConfig
     requested: bool
+
+    @property
+    def budget_text(self) -> str:
+        """The budget in words: "all", "0.25" or "64 tokens"."""
+        ratio = self.settings.budget.ratio
+        return budget_words(
+            self.label, None if ratio is None else float(ratio), self.settings.budget.max_tokens
+        )
 
 
 def plan_comparison(

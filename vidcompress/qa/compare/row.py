@@ -72,9 +72,7 @@ class ComparisonRow:
     @property
     def budget_text(self) -> str:
         """The budget in words: "all", "0.25" or "64 tokens"."""
-        if self.max_tokens is not None:
-            return f"{self.max_tokens} tokens"
-        return "all" if self.label == "none" else f"{self.retention_ratio:g}"
+        return budget_words(self.label, self.retention_ratio, self.max_tokens)
 
     def __repr__(self) -> str:
         if self.answer is None:
@@ -114,3 +112,15 @@ class ComparisonRow:
             },
             "agreement": None if self.agreement is None else round(self.agreement, 4),
         }
+
+
+def budget_words(label: str, retention_ratio: float | None, max_tokens: int | None) -> str:
+    """Return a budget in words: "all", "0.25" or "64 tokens".
+
+    Args:
+        label: of the method; "none" is the uncompressed model.
+        retention_ratio, max_tokens: the budget; one of them is None.
+    """
+    if max_tokens is not None:
+        return f"{max_tokens} tokens"
+    return "all" if label == "none" else f"{retention_ratio:g}"

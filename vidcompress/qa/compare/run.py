@@ -21,7 +21,7 @@ from vidcompress.qa.question import Question
 
 
 @dataclass
-class _Runs:
+class VariantRuns:
     """Runs of one variant: the first timed answer, and the times (milliseconds) and texts of all timed ones."""
 
     variant: Variant
@@ -31,6 +31,7 @@ class _Runs:
     failed: str = ""
 
     def add(self, answer: Answer) -> None:
+        """Count an answer as a timed run."""
         self.answer = self.answer or answer
         ms = answer.timing_ms
         first = ms["encode"] + ms["compress"] + ms["prefill"]
@@ -71,7 +72,7 @@ def run_comparison(
         compressing = replace(pipeline, config=variant.settings)
         return compressing.answer(replace(batch, clock=pipeline.clock()), generation)[0]
 
-    rows = [_Runs(variant) for variant in variants]
+    rows = [VariantRuns(variant) for variant in variants]
     with question_progress(len(rows) * repeats, progress, len(rows) * repeats) as advance:
         for row in rows:
             answer = _first_run(row, run, left_out)
@@ -86,14 +87,46 @@ def run_comparison(
                 if not row.failed:
                     row.add(run(row.variant))
                 advance(1)
+    return comparison_of(
+        pipeline,
+        question,
+        [row_of(row, rows[0]) for row in rows],
+        left_out,
+        shared_ms,
+        runs=max(1, repeats - 1),
+        warmed_up=repeats > 1,
+    )
+
+
+def comparison_of(
+    pipeline: Pipeline,
+    question: Question,
+    rows: Sequence[ComparisonRow],
+    skipped: Mapping[str, str],
+    shared_ms: Mapping[str, float],
+    *,
+    runs: int,
+    warmed_up: bool,
+) -> Comparison:
+    """Make a comparison of its rows.
+
+    Args:
+        pipeline: of the model.
+        question: that was asked.
+        rows: the uncompressed model first.
+        skipped: label to reason of each method that was left out.
+        shared_ms: milliseconds of `decode` and `preprocess`.
+        runs: timed runs of each row.
+        warmed_up: whether a run that is not counted came before them.
+    """
     model = pipeline.model
     return Comparison(
         question=question.text,
-        rows=tuple(_row(row, rows[0]) for row in rows),
-        skipped=left_out,
+        rows=tuple(rows),
+        skipped=skipped,
         shared_ms=shared_ms,
-        runs=max(1, repeats - 1),
-        warmed_up=repeats > 1,
+        runs=runs,
+        warmed_up=warmed_up,
         model=model_name(model),
         settings={
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -103,7 +136,7 @@ def run_comparison(
     )
 
 
-def _first_run(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> Answer | None:
+def _first_run(row: VariantRuns, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> Answer | None:
     """Return the answer of a variant's first run; None for one that cannot run, which is marked failed or left out."""
     if row.variant.label in skipped:
         return None
@@ -118,7 +151,8 @@ def _first_run(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, 
     return None
 
 
-def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:
+def row_of(row: VariantRuns, baseline: VariantRuns) -> ComparisonRow:
+    """Make the row of a variant's runs; without one, a row whose note is the reason."""
     budget = row.variant.settings.budget
     ratio = None if budget.ratio is None else float(budget.ratio)
     if row.answer is None or baseline.answer is None:
@@ -139,7 +173,7 @@ def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:
     )
 
 
-def _range(row: _Runs, baseline: _Runs, name: str) -> tuple[float, float]:
+def _range(row: VariantRuns, baseline: VariantRuns, name: str) -> tuple[float, float]:
     """Return the smallest and largest ratio of the uncompressed model's time to the row's, turn by turn."""
     ratios = [b[name] / t[name] for b, t in zip(baseline.times, row.times, strict=True)]
     return min(ratios), max(ratios)

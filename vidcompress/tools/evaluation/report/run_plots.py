@@ -38,8 +38,9 @@ def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
         path: a folder for all plots, or a file for the only one; see `plot_paths`.
 
     Returns:
-        The files: per model and task scores against visual tokens and against the time to the first token; per model
-        the average against the share of tokens kept; per row whose questions state frames and a position a heat map.
+        The files; in a folder each plot is there as .svg and .png. Per model and task these are scores against visual
+        tokens and against the time to the first token; per model the average against the share of tokens kept; per row
+        whose questions state frames and a position a heat map.
 
     Raises:
         ArgumentError: the files cannot be written there, or nothing can be drawn.
@@ -50,8 +51,10 @@ def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
     ]
     if not figures:
         raise ArgumentError("plot: no row has a score to draw; pass runs that have finished")
-    paths = plot_paths(path, [name for name, _ in figures])
-    return [save(figure, place) for (_, figure), place in zip(figures, paths, strict=True)]
+    places = plot_paths(path, [name for name, _ in figures])
+    return [
+        save(figure, place) for (_, figure), files in zip(figures, places, strict=True) for place in files
+    ]
 
 
 def run_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
@@ -79,7 +82,10 @@ def run_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
             if cells := needle_cells(entry.cells.get(column)):
                 title = f"{name}: {entry.method} at {entry.budget}"
                 place = _file_name(leaderboard.title, name, "needle", entry.method, entry.budget)
-                yield place, heat_map(cells, x_label="frames", y_label="position in the clip", title=title)
+                yield (
+                    place,
+                    heat_map(cells, x_label="frames", y_label="position in the clip, 0 to 1", title=title),
+                )
     if len(leaderboard.columns) > 1 and (figure := _averages(leaderboard)) is not None:
         yield _file_name(leaderboard.title, "average"), figure
 
@@ -124,7 +130,7 @@ def _averages(leaderboard: Leaderboard) -> Figure | None:
         series,
         baseline=Point(100.0, 100.0),
         x_label="visual tokens kept, %",
-        y_label="average of the uncompressed model, %",
+        y_label="share of the uncompressed model's score, %",
         title=f"{leaderboard.title}, average of {len(leaderboard.columns)} tasks",
     )
 
