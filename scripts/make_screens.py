@@ -1,4 +1,4 @@
-"""Pictures of pages for the documents, taken with Debian's chromium: docs/pictures/viewer.png.
+"""Pictures of pages for the documents, taken with Debian's chromium: docs/pictures/viewer.png and results.png.
 
     python scripts/make_screens.py [--only viewer] [--out docs/pictures]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -30,12 +31,14 @@ class Screen:
         write: writes the page to a file.
         act: brings the opened page, of playwright, into the state to show.
         width, height: of the window, in pixels; the picture is as high as the page.
+        part: selector of the part of the page that is shown; "" for all.
     """
 
     write: Callable[[Path], None]
     act: Callable[[Any], None]
     width: int = 1200
     height: int = 700
+    part: str = ""
 
 
 def write_comparison(path: Path) -> None:
@@ -58,7 +61,31 @@ def choose_tenth(page: Any) -> None:
     page.locator("input.rows").fill("2")
 
 
-SCREENS = {"viewer": Screen(write_comparison, choose_tenth)}
+def write_results(path: Path) -> None:
+    """Write the page of a small run: three methods at a tenth of the tokens of 60 clips."""
+    runs = path.with_suffix("")
+    evaluate = "eval --task shapes:clip --limit 60 --methods globalcom2,census,random -r 0.1 --out"
+    for words in ([*evaluate.split(), str(runs)], ["results", str(runs), "--html", str(path)]):
+        subprocess.run(
+            [sys.executable, "-m", "vidcompress", *words], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+
+
+def open_question(page: Any) -> None:
+    """Open a question that globalcom2 lost and census kept, at a frame of which something is left."""
+    page.select_option("#lost", label="globalcom2 at 10 %")
+    page.select_option("#kept", label="census at 10 %")
+    page.locator("#list tbody button:not([disabled])").first.click()
+    viewer = page.frame_locator("#look iframe")
+    viewer.locator(".kept-viewer[data-ready]").wait_for()
+    viewer.locator("input.rows").wait_for()
+    page.wait_for_timeout(300)  # the frame takes the height of its page
+
+
+SCREENS = {
+    "viewer": Screen(write_comparison, choose_tenth),
+    "results": Screen(write_results, open_question, width=1320, part="#questions"),
+}
 
 
 def main() -> None:
@@ -83,7 +110,11 @@ def main() -> None:
             screen.act(page)
             target = arguments.out / f"{name}.png"
             page.evaluate("document.activeElement.blur()")
-            picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+            if screen.part:
+                shot = page.locator(screen.part).screenshot()
+            else:
+                shot = page.screenshot(full_page=True)
+            picture = Image.open(io.BytesIO(shot)).convert("RGB")
             picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
             print(f"wrote {target}, {target.stat().st_size / 1000:.0f} KB")
         browser.close()
