@@ -31,13 +31,15 @@ from shapes_accuracy.overview import (
     overview,
     ratios_of,
 )
+from vidcompress.tools.evaluation.report.plot_style import COLOURS, MARKERS
 from vidcompress.tools.evaluation.report.plots import Point, accuracy_plot, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
-COLORS = ("tab:red", "tab:orange", "tab:blue", "tab:green")
+LOOKS = tuple(zip((COLOURS[i] for i in (1, 4, 0, 2)), MARKERS, strict=False))
+"""Colour and marker of each retention ratio, the smallest first."""
 MARK = re.compile(r"(<!-- accuracy:([\w/-]+) -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
 
 
@@ -126,7 +128,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     for axes, result in zip(panels, results, strict=True):
         ratios = sorted(ratios_of(result))
         for number, ratio in enumerate(ratios):
-            cells, color = cells_of(result, ratio), COLORS[number % len(COLORS)]
+            cells, (color, marker) = cells_of(result, ratio), LOOKS[number % len(LOOKS)]
             shown = [(at, cells[name]) for at, name in enumerate(methods) if name in cells]
             middle = [100 * row["accuracy"] for _, row in shown]
             low, high = ([100 * row["interval"][side] for _, row in shown] for side in (0, 1))
@@ -137,7 +139,14 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             aside = 0.22 * ((len(ratios) - 1) / 2 - number)  # the bars of one method lie below one another
             where = [at + aside for at, _ in shown]
             axes.errorbar(
-                middle, where, xerr=error, fmt="o", ms=4, lw=1, color=color, label=f"{ratio:g} of the tokens"
+                middle,
+                where,
+                xerr=error,
+                fmt=marker,
+                ms=4,
+                lw=1,
+                color=color,
+                label=f"{ratio:g} of the tokens",
             )
             control = cells[best_control(result, ratio)]["accuracy"]
             axes.axvline(100 * control, color=color, lw=0.8, ls=":")
@@ -169,7 +178,7 @@ def curves(result: dict[str, Any]) -> Figure:
     return accuracy_plot(
         series,
         x_label="visual tokens, mean per question",
-        y_label="right, %",
+        y_label="questions answered right, %",
         baseline=whole,
         title=f"{result['model']}, {result['medium']}s",
     )

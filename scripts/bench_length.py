@@ -65,10 +65,15 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/results"), help="folder of length.json and length.png"
     )
+    parser.add_argument("--draw-only", action="store_true", help="draw the result that is there once more")
     args = parser.parse_args()
+    name = "length" if args.geometry is None else f"length-{args.geometry}"
+    if args.draw_only:
+        result = json.loads((args.out / f"{name}.json").read_text())
+        draw(result, result["growth"], args.geometry, args.out / f"{name}.png")
+        return
     torch.set_num_threads(args.threads)
     plan = make_plan(args)
-    name = "length" if args.geometry is None else f"length-{args.geometry}"
     with measurement_progress() as on_step:
         result = summarise(
             run_bench(
@@ -82,9 +87,8 @@ def main() -> None:
     if not result["complete"]:
         raise SystemExit("not everything was measured; the same command goes on")
     found = growth(result)
-    title = f"{args.geometry or 'tiny-onevision'}: {depth(result['model'])}, {result['model']['dtype']}, CPU"
     args.out.mkdir(parents=True, exist_ok=True)
-    draw_growth(found, args.out / f"{name}.png", QUANTITIES, title)
+    draw(result, found, args.geometry, args.out / f"{name}.png")
     for modality, quantities in found.items():
         for quantity in QUANTITIES:
             for row, curve in quantities.get(quantity, {}).items():
@@ -94,6 +98,12 @@ def main() -> None:
     text = json.dumps({**result, "growth": found}) + "\n"
     (args.out / f"{name}.json").write_text(text)
     print(f"wrote {args.out / name}.json and .png")
+
+
+def draw(result: dict[str, Any], found: dict[str, Any], geometry: str | None, path: Path) -> None:
+    """Draw the fits of a result."""
+    title = f"{geometry or 'tiny-onevision'}: {depth(result['model'])}, {result['model']['dtype']}, CPU"
+    draw_growth(found, path, QUANTITIES, title)
 
 
 if __name__ == "__main__":

@@ -75,11 +75,16 @@ def main() -> None:
                 "0.25",
                 "--json",
             ]
-            answer = json.loads(run([command, *words, "--overlay", "kept.png"], empty))
+            answer = json.loads(run([command, *words, "--overlay", "kept.png", "--html", "kept.html"], empty))
             tokens = answer["visual_tokens"]
             check(bool(answer["answer"]), f"no answer: {answer}")
             check(tokens["kept"] == tokens["budget"] < tokens["total"], f"token counts: {tokens}")
             check((Path(empty) / "kept.png").stat().st_size > 1000, "the overlay is empty")
+            page = (Path(empty) / "kept.html").read_text(encoding="utf-8")
+            check(
+                "keptViewer" in page and "data:image/webp" in page,
+                "the page lacks its script or its pictures",
+            )
             print(
                 f"{media[0][2:]}: {answer['answer']!r} from {tokens['kept']} of {tokens['total']} visual tokens"
             )

@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 import typer
 
-from result_files import run_of
+from result_files import marks, row, run_of, write
 from vidcompress.cli import app, main
 from vidcompress.core.report import Report
 from vidcompress.core.report.visual import ViewReport
@@ -156,10 +156,33 @@ def _workload(name: str) -> Workload:
 
 
 def _results() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         tasks = ("lmms:gqa", "lmms:pope", "lmms:mmbench_en", "lmms:textvqa_val", "lmms:vqav2_val")
-        run = str(run_of(Path(folder) / "run", tasks=tasks, questions=40))
-        _run("results", run, "--pairs", "globalcom2,random", "--parts", "--against", "published")
+        run_of(Path("run"), tasks=tasks, questions=40)
+        _run("results", "run", "--pairs", "globalcom2,random", "--parts", "--against", "published")
+
+
+def _baseline() -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for run, dtype, loss in (("new", "float32", 0.1), ("old", "bfloat16", 0.4)):
+            started = {"command": f"python -m vidcompress eval -t shapes:image --dtype {dtype} -o {run}"}
+            same = {
+                "vidcompress": "0.2.0",
+                "commit": "0" * 40,
+                "machine": "a processor, 2 cores",
+                "threads": 1,
+            }
+            more: dict[str, Any] = {"settings": {"dtype": dtype}, "provenance": {**started, **same}}
+            reached = [row("shapes:image", score=marks(40, 0.9, 0), **more)]
+            reached += [
+                row("shapes:image", "globalcom2", r, score=marks(40, 0.9 - loss, 1), **more)
+                for r in (0.5, 0.1)
+            ]
+            empty = row(
+                "shapes:image", "fastv", 0.1, unreachable="its floor is 25.2 %; raise the budget", **more
+            )
+            write(Path(run), [*reached, empty])
+        _run("results", "new", "--baseline", "old")
 
 
 def _dry_run() -> None:
@@ -216,6 +239,7 @@ SCREENS: dict[str, Callable[[], None]] = {
     "methods": lambda: _run("methods"),
     "models": lambda: _run("models"),
     "results": _results,
+    "results-baseline": _baseline,
     "suite-list": lambda: _run("suite", "list"),
 }  # fmt: skip
 """Name of each table to what prints it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
+from vidcompress.tools.evaluation.report.plot_style import COLOURS, DASHES, MARKERS
 from vidcompress.tools.runs.plot_files import figure_of, save
 
 LINEAR = 1.1
@@ -95,28 +96,45 @@ def growth(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_growth(found: dict[str, Any], path: Path, quantities: Sequence[str], title: str) -> None:
-    """Draw curves and their lines: a row of panels per modality, a panel per quantity."""
+    """Draw points and their fitted lines: a row of panels per modality, a panel per quantity.
+
+    The exponents above a panel are in the order of the legend.
+    """
     modalities = [m for m in found if found[m]]
-    figure = figure_of((4 * len(quantities), 3 * len(modalities)))
+    names = list(dict.fromkeys(n for m in modalities for q in quantities for n in found[m].get(q, {})))
+    figure = figure_of((4 * len(quantities), 0.4 + 3 * len(modalities)))
     axes = figure.subplots(len(modalities), len(quantities), squeeze=False)
     for modality, panels in zip(modalities, axes, strict=True):
         for quantity, axis in zip(quantities, panels, strict=True):
+            exponents = []
             for name, curve in found[modality].get(quantity, {}).items():
+                number = names.index(name)
+                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
                 x, y = zip(*curve["points"], strict=True)
-                (line,) = axis.plot(
-                    x, y, "o", markersize=3, label=f"{name}, exponent {curve['exponent']:.2f}"
-                )
+                # Hollow and of falling size: where two fall together, both are seen.
+                axis.plot(x, y, marker, ms=max(9 - 2 * number, 3), mfc="none", color=colour)
                 ends = [0, max(x)]
-                axis.plot(
-                    ends,
-                    [curve["intercept"] + curve["slope"] * n for n in ends],
-                    linewidth=0.8,
-                    color=line.get_color(),
-                )
+                line = [curve["intercept"] + curve["slope"] * n for n in ends]
+                axis.plot(ends, line, lw=0.8, color=colour, ls=DASHES[number % len(DASHES)])
+                exponents.append(f"{curve['exponent']:.2f}")
+            axis.set_title(f"exponents {', '.join(exponents)}", fontsize=8, loc="left")
             axis.set_xlabel("frames" if modality == "video" else "views (thumbnail and crops)")
             axis.set_ylabel(quantity)
             axis.set_ylim(bottom=0)
             axis.tick_params(labelsize=8)
-            axis.legend(fontsize=6)
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker=MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            ls=DASHES[i % len(DASHES)],
+            mfc="none",
+        )
+        for i in range(len(names))
+    ]
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     save(figure, path)

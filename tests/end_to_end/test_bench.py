@@ -47,7 +47,9 @@ def test_one_run_makes_json_table_and_plot(capsys: pytest.CaptureFixture[str], t
     result: dict[str, Any] = json.loads(files["out.json"].read_text())
     assert result["complete"] and result["plan"]["geometry"] == "llava-video-7b"
     assert Image.open(files["plot.png"]).size[0] > 300
+    words[-1] = str(tmp_path / "plots")
     again = json.loads(run(capsys, *words, "--json"))
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["bench.png", "bench.svg"]
     assert again["groups"] == result["groups"]  # all from the journal
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from result_files import row, run_of, write
+from latex_reader import read_tables
+from result_files import marks, row, run_of, write
 from vidcompress.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +42,9 @@ def test_tables_pairs_plots_and_json(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "globalcom2 minus random" in out
     assert "against GlobalCom2 on LLaVA-NeXT-7B" not in out, "their scores have other names"
     assert "note: nothing to compare with GlobalCom2 on LLaVA-NeXT-7B" in out
-    assert f"wrote 5 plots to {tmp_path / 'plots'}" in out
+    assert f"wrote 5 plots, as .svg and .png, to {tmp_path / 'plots'}" in out
     entry = json.loads(shown(capsys, *words, "--json"))
-    assert entry.keys() == {"tables", "pairs", "published", "notes", "plots"}
+    assert entry.keys() == {"tables", "pairs", "published", "scores", "provenance", "notes", "plots"}
     assert [(pair["first"], pair["second"], pair["budget"]) for pair in entry["pairs"]] == [
         ("globalcom2", "random", budget) for budget in ("50 %", "25 %", "10 %")
     ]
@@ -73,6 +76,115 @@ def test_parts_and_stars(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "| 25 % | globalcom2 | 75.0 | 40.0 | 12.0 | 80.0 |" in shown(capsys, run, "--parts", "--markdown")
     entry = json.loads(shown(capsys, run, "--json"))["tables"][0]["rows"][1]["parts"]["data:mine"]
     assert entry == {"scores": scores, "kinds": {"popular": {"questions": 30, "value": 0.8}}}
+
+
+def outcome(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["results", *words])
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+def test_every_format_says_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = str(run_of(tmp_path / "run", questions=40))
+    text, _ = outcome(capsys, run)
+    assert outcome(capsys, run, "--format", "text")[0] == text
+    marked = outcome(capsys, run, "--markdown")[0]
+    assert (
+        marked
+        == outcome(capsys, run, "--format", "markdown")[0]
+        == outcome(capsys, run, "--format", "markdown", "--markdown")[0]
+    )
+    entry = json.loads(outcome(capsys, run, "--json")[0])
+    assert entry == json.loads(outcome(capsys, run, "--format", "json")[0])
+    latex, said = outcome(capsys, run, "--format", "latex")
+    assert said == "" and latex.startswith("% needs ")
+    scores, differences = read_tables(latex)
+    assert scores.caption == entry["tables"][0]["title"]
+    for line, of_json in zip(
+        [line for group in scores.groups for line in group], entry["tables"][0]["rows"], strict=True
+    ):
+        assert line[1][0] == of_json["method"]
+        assert line[3][0].split()[0] == f"{100 * of_json['scores']['gqa']:.1f}"
+        assert " & ".join(text for text, _ in line).replace(" & ", " | ") in marked.replace("**", "")
+    bold = [line[3] for line in scores.groups[1] if line[3][1]]
+    assert bold == [("75.0 (93.8)", True)], "the best of its group"
+    assert len(differences.groups) == 3
+
+
+def test_csv_is_alone_on_stdout_and_read_as_it_was_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    entries = [
+        row("data:=SUM(A1)", score=[1.0, 0.0, 1.0]),
+        row(
+            "data:=SUM(A1)",
+            "globalcom2",
+            0.25,
+            score=[1.0, 0.0, 0.0],
+            scores={"accuracy": 1 / 3, "=cmd": 0.5},
+        ),
+        row("data:=SUM(A1)", "fastv", 0.1, unreachable="-its floor, is 25 %"),
+    ]
+    for entry in entries:
+        entry["model"]["name"] = "=HYPERLINK(1)"
+    run = str(write(tmp_path / "run", entries))
+    out, err = outcome(capsys, run, "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [(line["method"], line["score"]) for line in lines] == [
+        ("none", "accuracy"),
+        ("globalcom2", "accuracy"),
+        ("globalcom2", "'=cmd"),
+        ("fastv", "accuracy"),
+    ]
+    assert {line["model"] for line in lines} == {"'=HYPERLINK(1)"}
+    assert lines[3]["unreachable"] == "'-its floor, is 25 %" and lines[3]["value"] == ""
+    assert float(lines[1]["difference"]) == pytest.approx(-1 / 3) and lines[1]["difference"].startswith("-")
+    assert "note: fastv at 10 % is empty" in err and f"run: {tmp_path / 'run'} (3 rows)" in err
+    assert "note" not in out
+    assert len({len(line) for line in csv.reader(io.StringIO(out))}) == 1
+    people = outcome(capsys, run)[0]  # a control: their table is not what a data frame reads
+    assert len({len(line) for line in csv.reader(io.StringIO(people))}) > 1
+
+
+def test_a_run_against_a_baseline_in_every_format(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    other = {"provenance": {"machine": "another"}}
+    new = write(
+        tmp_path / "new",
+        [row(score=marks(40, 0.9, 0)), row(method="random", ratio=0.5, score=marks(40, 0.9, 0))],
+    )
+    old = write(
+        tmp_path / "old",
+        [
+            row(score=marks(40, 0.9, 0), **other),
+            row(method="random", ratio=0.5, score=marks(40, 0.4, 0), **other),
+        ],
+    )
+    here = {"provenance": {"machine": "this one"}}
+    (new / "000" / "result.json").write_text(json.dumps(row(score=marks(40, 0.9, 0), **here)))
+    words = (str(new), "--baseline", str(old))
+    out, _ = outcome(capsys, *words)
+    (line,) = (line for line in out.splitlines() if line.startswith("50 %"))
+    assert line.split()[:7] == ["50", "%", "random", "90.0", "%", "40.0", "%"] and "+50.0 [" in line
+    assert "note: rows differ in machine (this one: 1, another: 2)" in out
+    assert out.count("\nrun: ") == 3
+    (pair,) = (
+        r for r in json.loads(outcome(capsys, *words, "--json")[0])["comparison"] if r["method"] == "random"
+    )
+    assert pair["difference"] == pytest.approx(0.5) and pair["baseline_value"] == pytest.approx(0.4)
+    (of_csv,) = (
+        r
+        for r in csv.DictReader(io.StringIO(outcome(capsys, *words, "--format", "csv")[0]))
+        if r["method"] == "random"
+    )
+    assert {key: "" if value is None else str(value) for key, value in pair.items()} == of_csv
+    (table,) = read_tables(outcome(capsys, *words, "--format", "latex")[0])
+    assert table.groups[1][0][1:4] == [("random", False), ("90.0 %", False), ("40.0 %", False)]
+    assert table.groups[1][0][4][1], "a clear difference is bold"
+    assert "| 50 % | random | 90.0 % | 40.0 % | **+50.0 " in outcome(capsys, *words, "--markdown")[0]
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["results", str(new), "--baseline", str(run_of(tmp_path / "more", questions=50))])
+    assert "40 and 50 questions, 40 ids shared" in capsys.readouterr().err
 
 
 def test_what_is_not_ours_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

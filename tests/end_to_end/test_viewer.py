@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,9 @@ import pytest
 
 import vidcompress
 from browser import open_file, pixels, watched_page
+from vidcompress.cli import main
 from vidcompress.qa import Comparison
-from vidcompress.qa.viewer.page import embedded
+from vidcompress.qa.viewer.page import embedded, json_in_html
 
 EVIL = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\"><!--"
 
@@ -274,13 +276,16 @@ def test_an_error_of_a_script_is_noticed(chromium: Any, tmp_path: Path) -> None:
         assert any("nobody" in complaint for complaint in watch.complaints)
 
 
-@pytest.mark.parametrize("width", [360, 1000])
+@pytest.mark.parametrize(("width", "script"), [(360, False), (1000, True)], ids=["notebook", "inserted"])
 def test_a_frame_has_the_height_of_its_page(
-    chromium: Any, tmp_path: Path, clip_rows: Comparison, width: int
+    chromium: Any, tmp_path: Path, clip_rows: Comparison, width: int, script: bool
 ) -> None:
     """As in a notebook, and as in the HTML of gradio, where scripts that are not in a frame do not run."""
     path = tmp_path / "notebook.html"
-    path.write_text(f"<!doctype html><p>before</p>{clip_rows._repr_html_()}<p>after</p>", encoding="utf-8")
+    text = clip_rows._repr_html_()
+    if script:
+        text = f"<div id=place></div><script>place.innerHTML = {json_in_html(text)}</script>"
+    path.write_text(f"<!doctype html><p>before</p>{text}<p>after</p>", encoding="utf-8")
     with watched_page(chromium, width=width) as (page, watch):
         url = open_file(page, path)
         inside = page.frame_locator("iframe")
@@ -311,6 +316,25 @@ def test_several_visuals_and_none(
     assert (
         alone.locator("canvas").count() == 0 and "no picture or clip" in alone.locator(".card").inner_text()
     )
+
+
+def test_the_command_line_writes_pages(
+    capsys: pytest.CaptureFixture[str], opened: Callable[..., Any], tmp_path: Path, clip: Path
+) -> None:
+    one, all_rows = tmp_path / "one.html", tmp_path / "all.html"
+    words = ("which shape appears first?", str(clip), "--num-frames", "4")
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["ask", *words, "--html", str(one), "--json"])
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["html"] == str(one)
+    page = opened(one.read_text(encoding="utf-8"))
+    assert page.locator(".card .answer").inner_text() == entry["answer"]
+    assert page.locator(".when").inner_text().startswith("frame 1 of 4")
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["compare", *words, "--methods", "vidcom2", "--only", "--repeats", "1", "--html", str(all_rows)])
+    assert f"wrote {all_rows}" in capsys.readouterr().err
+    page = opened(all_rows.read_text(encoding="utf-8"))
+    assert page.locator(".list b").all_inner_texts() == ["all tokens", "vidcom2", "vidcom2", "vidcom2"]
 
 
 def test_a_page_in_a_frame_is_text_of_an_attribute() -> None:

@@ -356,7 +356,7 @@ OVERLAYS = [
     ),
     *(
         Row(call, "index", value, "counted from 0; pass a whole number below that")
-        for call in ("Answer.overlay", "Answer.animation", "draw_overlay")
+        for call in ("Answer.overlay", "Answer.animation", "Answer.masks", "Answer.scores", "draw_overlay")
         for value in (-1, 1, 10**30, 0.5, True, None, "0", [0], math.nan)
     ),
     Row("Answer.animation", "index", 0, "only clips are animated; draw a picture with"),
@@ -371,6 +371,11 @@ OVERLAYS = [
         Row(call, "width", value, "must be a whole number of at least 1")
         for call in ("Report.text", "Report.explain")
         for value in (0, -1, 0.5, True, "80")
+    ),
+    *(
+        Row(call, "masks", value, "must be True or False")
+        for call in ("Answer.to_dict", "Report.to_dict", "Report.visual_tokens")
+        for value in (None, 1, "yes")
     ),
     *(Row("Report.for_row", "row", value, "must be a whole number of at least 0") for value in (-1, 0.5, True, None, "0")),
 ]  # fmt: skip

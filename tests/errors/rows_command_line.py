@@ -43,7 +43,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "text media question image video model num_frames fps max_new_tokens policy separators positions"
-    alike += " view_text mass mass_strength mass_cap encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
+    alike += " view_text mass mass_strength mass_cap encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay html as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -63,7 +63,7 @@ def served() -> list[Words]:
 def _has_media(row: Words) -> bool:
     return (
         row.words[-1:] == ("--question",)
-        or row.parameter in ("overlay", "media", "text")
+        or row.parameter in ("overlay", "html", "media", "text")
         or bool({"--image", "--video"} & {*row.words})
     )
 
@@ -327,8 +327,20 @@ ROWS = [
         "{room}/sub.png",
         message="is a folder; name a file in it",
     ),
+    ask("html", "--html", "kept.html", message="there is nothing to show; add a picture or a clip"),
+    ask("html", "--image", "a.png", "--html", "kept.pdf", message="must end in .html or .htm"),
+    ask(
+        "html",
+        "--image",
+        "a.png",
+        "--html",
+        "no/such/kept.html",
+        message="its folder does not exist; make it",
+    ),
+    ask("html", "--image", "{photo}", "--html", "{room}/sub.png", message="is a folder; name a file in it"),
     ask("preset", "--preset", "288", "--model", "tiny-next", message="did you mean '2880'?"),
     ask("preset", "--preset", "2880", message="with llava_onevision: it has no presets; leave it out"),
+    ask("masks", "--masks", message="--masks goes with --json only; add --json", names="--masks"),
     ask("explain", "--explain=yes", message="does not take a value", names="--explain"),
     ask("as_json", "--json=yes", message="does not take a value", names="--json"),
     Words("methods", "name", ("globalcom",), "unknown method 'globalcom'; known: ", names="method"),
@@ -354,6 +366,7 @@ ROWS += [
     ),
     Words("compare", "methods", (*COMPARE, "--methods", "globalcom2:tau"), "must list options as key=value"),
     Words("compare", "methods", (*COMPARE, "--methods", ","), "name at least one, or leave it out"),
+    Words("compare", "masks", (*COMPARE, "--masks"), "--masks goes with --json only", names="--masks"),
     Words("compare", "only", (*COMPARE, "--only=yes"), "does not take a value", names="--only"),
     Words(
         "compare",
@@ -596,6 +609,16 @@ ROWS += [
     Words("results", "against", ("{run}", "--against", "{photo}"), "is no TOML table (", names="scene.png"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
+    Words("results", "html", ("{run}", "--html", "page.txt"), "must end in .html"),
+    Words(
+        "results",
+        "html",
+        ("{run}", "--html", "no/such/page.html"),
+        "its folder does not exist; make it first",
+    ),
+    Words("results", "html", ("{run}", "--html", "{empty}"), "must end in .html"),
+    Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number from 0 to"),
+    Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
     Words("results", "plot", ("{run}", "--plot", "plots.txt"), "must end in .svg, .png, "),
     Words(
@@ -607,6 +630,59 @@ ROWS += [
         "results", "as_markdown", ("{run}", "--markdown", "--json"), "exclude each other", names="--markdown"
     ),
     Words("results", "as_json", ("{run}", "--json=yes"), "does not take a value", names="--json"),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "md"),
+        "--format must be one of text, markdown, csv, latex, json, got 'md'",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--json"),
+        "--format=csv and --json exclude each other; pass one of them",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--pairs", "globalcom2,random"),
+        "--format=csv: is one table and cannot go with --pairs; leave it out or pass",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "output_format",
+        ("{run}", "--format", "csv", "--against", "published"),
+        "is one table and cannot go with --against",
+        names="--format",
+    ),
+    Words(
+        "results",
+        "baseline",
+        ("{run}", "--baseline", "no-such-run"),
+        "no such file or folder",
+        names="no-such-run",
+    ),
+    Words(
+        "results", "baseline", ("{run}", "--baseline", "{empty}"), "holds no result.json", names="result.json"
+    ),
+    *(
+        Words(
+            "results",
+            "baseline",
+            ("{run}", "--baseline", "{run}", *words),
+            f"cannot go with {words[0]}; leave it out",
+        )
+        for words in (("--plot", "plots"), ("--parts",), ("--against", "published"), ("--html", "page.html"))
+    ),
+    Words(
+        "results",
+        "pairs",
+        ("{run}", "--baseline", "{run}", "--pairs", "globalcom2,globalcom3"),
+        "no row of the baseline is of method 'globalcom3'; known: ",
+    ),
 ]
 BENCH = ("--geometry", "llava-onevision-0.5b", "--frames", "4")
 

@@ -169,6 +169,10 @@ NOUNS = [
     ),
     *(Row("Selection", "allotment", value, "must be an Allotment, or None") for value in (1, [0.5], torch.ones(2))),
     *(
+        Row("Selection", "scores", value, "must be a floating-point tensor (N,), or None")
+        for value in (1, "best", torch.zeros(2, 2), torch.arange(3))
+    ),
+    *(
         Row("Selection", "heirless", value, "must be a tensor (N,) of torch.bool, with mass beside it, or None")
         for value in (1, [True], torch.ones(3), torch.ones(2, 2).bool(), torch.ones(5).bool())
     ),

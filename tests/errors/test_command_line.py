@@ -96,3 +96,22 @@ def test_overlays_are_written_all_or_none(
     assert re.search(r"--overlay='kept.png': cannot be written \(.*No space left.*\); name another file", err)
     assert sorted(path.name for path in room.iterdir()) == ["kept.png", "sub.png"]
     assert (room / "kept.png").read_text() == "older"
+
+
+def test_a_page_is_written_whole_or_not_at_all(
+    capsys: pytest.CaptureFixture[str], room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full half way: an older page stays as it was."""
+    (room / "kept.html").write_text("older")
+
+    def full(path: Path, text: str, **_: Any) -> None:
+        path.write_bytes(text[:100].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    words = ("--image", str(EXAMPLES / "scene.png"), "--max-new-tokens", "1", "--html", "kept.html")
+    code, out, err = run(capsys, "ask", "--question", "what digit is shown?", *words)
+    assert (code, out) == (FAILURE, "")
+    assert re.search(r"--html='kept.html': cannot be written \(.*No space left.*\); name another file", err)
+    assert sorted(path.name for path in room.iterdir()) == ["kept.html", "sub.png"]
+    assert (room / "kept.html").read_text() == "older"

@@ -96,7 +96,10 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     pins = dict(line.split("==") for line in text.splitlines() if "==" in line and not line.startswith("#"))
     pins = {_plain(name): pin for name, pin in pins.items()}
     groups = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *(r for g in ("dev", "decord", "plot", "app") for r in groups[g])]
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *(r for g in ("dev", "decord", "plot", "app") for r in groups[g]),
+    ]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[_plain(requirement.name)]), requirement
         assert ">=" in str(requirement.specifier), requirement
@@ -156,6 +159,12 @@ def test_wheel_holds_the_data_and_no_code_among_it(wheel: list[str]) -> None:
         "vidcompress/tools/app/templates/cards.html",
         "vidcompress/tools/app/templates/style.css",
         "vidcompress/methods/cards/globalcom2.md",
+        "vidcompress/qa/viewer/template.html",
+        "vidcompress/qa/viewer/viewer.css",
+        "vidcompress/qa/viewer/viewer.js",
+        "vidcompress/tools/evaluation/report/page/page.html",
+        "vidcompress/tools/evaluation/report/page/page.css",
+        "vidcompress/tools/evaluation/report/page/page.js",
         "vidcompress/tools/evaluation/suite/tasks/_template_yaml",
         "vidcompress/tools/evaluation/suite/tasks/shapes_image.yaml",
         "vidcompress/tools/evaluation/suite/tasks/kinds/shapes_image_color.jsonl",

@@ -20,7 +20,7 @@ NOT_MEASURED: dict[str, tuple[str, ...]] = {
     "docs/accuracy.md": ("points with 95 % intervals",),  # a definition, as the next two
     "docs/methods/mass.md": ("in points with 95 % intervals",),
     "docs/results/mass.md": ("In brackets stand 95 % intervals",),
-    "docs/guide-app.md": ("Files of more than 100 MiB are refused",),  # a constant
+    "docs/guide-app.md": ("Files of more than 100 MiB",),  # a limit
     "docs/guide-benchmarks.md": (
         "with 95 % intervals",  # a definition
     ),

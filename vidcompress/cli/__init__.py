@@ -51,8 +51,8 @@ EXAMPLES = {
         f"vidcompress eval -m {HUB} \\\n    -d my-benchmark/ --methods globalcom2,random",
     ),
     "results": (
-        "vidcompress results runs/first --pairs globalcom2,random",
         "vidcompress results runs/first --against published --plot plots",
+        "vidcompress results runs/second --baseline runs/first --format latex",
     ),
     "app": ("vidcompress app", f"vidcompress app -m {HUB} \\\n    --port 8000 --open"),
     "doctor": (

@@ -272,9 +272,9 @@ def check_page(path: Path | None, media: bool) -> None:
         return
     if not media:
         raise ArgumentError(f"--html={str(path)!r}: there is nothing to show; add a picture or a clip")
+    _check_place("--html", path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(f"--html={str(path)!r}: must end in .html or .htm")
-    _check_place("--html", path)
 
 
 def _check_place(option: str, path: Path) -> None:

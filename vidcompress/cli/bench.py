@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -248,11 +249,12 @@ def bench(
         from vidcompress.tools.benchmark import BenchPlan
         from vidcompress.tools.runs.plot_files import figure_of, plot_paths
 
-        drawing = None
+        drawings: list[Path] = []
         if plot is not None:  # hours of measuring must not end with a plot that cannot be drawn
             figure_of((1, 1))
-            (drawing,) = plot_paths(plot, ["bench"])
-            _check_writable(drawing, "plot")
+            (drawings,) = plot_paths(plot, ["bench"])
+            for drawing in drawings:
+                _check_writable(drawing, "plot")
         plan = BenchPlan(
             geometry=geometry,
             model=model,
@@ -282,7 +284,7 @@ def bench(
             seed=seed,
         )
         result, tables, footer = measured(
-            plan, probes=probes, threads=threads, journal=journal, minutes=minutes, plot=drawing
+            plan, probes=probes, threads=threads, journal=journal, minutes=minutes, plots=drawings
         )
         if out is not None:
             out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -300,7 +302,7 @@ def measured(
     threads: int | None = None,
     journal: Path | None = None,
     minutes: float | None = None,
-    plot: Path | None = None,
+    plots: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[Table], str]:
     """Run a plan with a progress bar on stderr; return the summarised result, its tables and their footer."""
     import torch
@@ -319,8 +321,8 @@ def measured(
             probed = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
             return probed, probe_tables(probed), probe_footer(probed)
         result = summarise(run_bench(plan, journal=journal, seconds=seconds, on_step=on_step))
-    if plot is not None and result["complete"]:
-        draw_panels(result, plot)
+    if plots and result["complete"]:
+        draw_panels(result, *plots)
     return result, tables(result), footer(result)
 
 

@@ -15,7 +15,9 @@ INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 """Panels of the help, in this order."""
 FILE = "<file>"
 PLACE = "<file|folder>"
-PLOT_PATH = "A path with a suffix (.png, .svg, ...) is a file, any other a folder; needs matplotlib."
+PLOT_PATH = (
+    "A folder gets .svg and .png, a path with a suffix (.png, .pdf, ...) is one file. Needs matplotlib."
+)
 """Help of --plot in every command that has it."""
 
 # Text, not Path, which would change the slashes of a URL and report it as a missing file.

@@ -1,14 +1,15 @@
-"""`vidcompress results`: tables, paired differences, plots, and comparisons with published figures."""
+"""`vidcompress results`: tables, paired differences, plots, comparisons with a baseline and with published figures."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidcompress.cli.options import OUTPUT, PLACE, PLOT_PATH, Json
+from vidcompress.cli.options import OUTPUT, PLACE, PLOT_PATH
 from vidcompress.cli.show import show, show_all
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vidcompress.tools.evaluation.report.published_comparison import PublishedComparison
 
 PUBLISHED = "published"
+FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
 def results(
@@ -27,6 +29,15 @@ def results(
             metavar="RUNS...",
         ),
     ],
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare the runs with this one on the same questions; repeat it where the baseline is in several.",
+            metavar="<run>",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +50,7 @@ def results(
     pairs: Annotated[
         list[str] | None,
         typer.Option(
-            help="Compare two methods on the same questions; repeat it for more.",
+            help="Compare two methods on the same questions; repeat it for more. The second is of --baseline, if any.",
             metavar="<m,m>",
             show_default=False,
             rich_help_panel=OUTPUT,
@@ -62,47 +73,233 @@ def results(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write one page with tables, plots, and single questions with what each row kept.",
+            metavar="<file.html>",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    questions: Annotated[
+        int,
+        typer.Option(
+            help="With --html: questions of each task that are shown with their masks; about 40 KB each.",
+            metavar="<int>",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 40,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="text, markdown, csv (one table: a line per row, task and score), latex (booktabs) or json.",
+            metavar="<name>",
+            show_default="text",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--markdown", help="Short for --format markdown.", rich_help_panel=OUTPUT)
     ] = False,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Short for --format json.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
-    from vidcompress.errors import ArgumentError
     from vidcompress.tools.evaluation.report.load import read_rows
+    from vidcompress.tools.evaluation.report.origins import differences_of_origins
 
-    if as_json and as_markdown:
-        raise ArgumentError("--json and --markdown exclude each other; pass one of them")
+    chosen = _format(output_format, as_markdown, as_json)
+    _check_together(
+        {"--against": against, "--parts": parts, "--plot": plot, "--html": html} if baseline else {},
+        "--baseline={}: cannot go with {}; leave it out",
+        baseline,
+    )
+    _check_together(
+        {"--pairs": pairs if not baseline else None, "--against": against} if chosen == "csv" else {},
+        "--format={}: is one table and cannot go with {}; leave it out or pass --format json",
+        chosen,
+    )
     compared = [_pair(text) for text in pairs or ()]
+    _check_html(html, questions)
     rows, notes = read_rows([Path(run) for run in runs])
-    published, unknown = ([], []) if against is None else _published(rows, against)
-    notes += unknown
-    if as_json:
-        entry = _entry(rows, compared, published, notes)
+    if baseline:
+        base_rows, base_notes = read_rows([Path(run) for run in baseline])
+        report = _comparison(rows, base_rows, compared, chosen)
+        report.notes[:0] = [*notes, *(f"baseline: {note}" for note in base_notes)]
+        shown_rows = [*rows, *base_rows]
     else:
-        tables = _tables(rows, compared, published, parts)
-    files = []
+        report, shown_rows = _report(rows, compared, against, parts, chosen), rows
+        report.notes[:0] = notes
+    report.notes += differences_of_origins(shown_rows)
     if plot is not None:
         from vidcompress.tools.evaluation.report.run_plots import plot_rows
 
-        files = plot_rows(rows, plot)
-    if as_json:
-        typer.echo(json.dumps({**entry, "plots": [str(path) for path in files]}, ensure_ascii=False))
-        return
-    if as_markdown:
-        from vidcompress.tools.evaluation.report.render import to_markdown
+        report.plots = plot_rows(rows, plot)
+    if html is not None:
+        report.notes += _write_html(rows, compared, against, parts, report.notes, html, questions)
+    _print(report, shown_rows, chosen, plot)
+    if html is not None:
+        typer.echo(f"wrote {html}", err=True)
 
-        typer.echo("\n".join(map(to_markdown, tables)))
+
+def _check_html(path: Path | None, questions: int) -> None:
+    """Refuse a page that cannot be written, before anything is read."""
+    from vidcompress.checks import whole_number
+    from vidcompress.errors import ArgumentError
+
+    whole_number("questions", questions, least=0, most=10_000)
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(f"--html={str(path)!r}: must end in .html")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = (
+            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+        )
+        raise ArgumentError(f"--html={str(path)!r}: {what}")
+
+
+def _write_html(
+    rows: list[ResultRow],
+    pairs: list[tuple[str, str]],
+    against: str | None,
+    parts: bool,
+    notes: list[str],
+    path: Path,
+    questions: int,
+) -> list[str]:
+    """Write the page; return remarks on what it lacks."""
+    from vidcompress.progress import counting_bar
+    from vidcompress.tools.evaluation.report.page.build import write_page
+
+    published = [] if against is None else _published(rows, against)[0]
+    with counting_bar() as bar:
+        task = bar.add_task("questions", total=None)
+        return write_page(
+            rows,
+            _tables(rows, pairs, published, parts),
+            notes,
+            path,
+            questions=questions,
+            advance=lambda done: bar.advance(task, done),
+        )
+
+
+@dataclass
+class _Report:
+    """What is printed.
+
+    Attributes:
+        tables: for people; of csv the only one.
+        entry: for JSON.
+        notes: below the tables.
+        plots: files that were written.
+    """
+
+    tables: list[Table]
+    entry: dict[str, Any]
+    notes: list[str]
+    plots: list[Path] | None = None
+
+
+def _format(name: str | None, as_markdown: bool, as_json: bool) -> str:
+    from vidcompress.checks import one_of
+    from vidcompress.errors import ArgumentError
+
+    if name is not None:
+        one_of("--format", name, FORMATS)
+    passed = {
+        f"--format={name}": name,
+        "--markdown": as_markdown and "markdown",
+        "--json": as_json and "json",
+    }
+    chosen = {option: value for option, value in passed.items() if value}
+    if len(set(chosen.values())) > 1:
+        raise ArgumentError(f"{' and '.join(chosen)} exclude each other; pass one of them")
+    return next(iter(chosen.values()), "text")
+
+
+def _check_together(options: dict[str, Any], message: str, value: Any) -> None:
+    """Refuse options that are passed and do not go with another one."""
+    from vidcompress.errors import ArgumentError
+
+    passed = [option for option, given in options.items() if given]
+    if passed:
+        raise ArgumentError(message.format(value if isinstance(value, str) else ",".join(value), passed[0]))
+
+
+def _report(
+    rows: list[ResultRow], pairs: list[tuple[str, str]], against: str | None, parts: bool, chosen: str
+) -> _Report:
+    """Scores of runs, paired differences, and comparisons with published tables."""
+    published, notes = ([], []) if against is None else _published(rows, against)
+    if chosen == "json":
+        return _Report([], _entry(rows, pairs, published), notes)
+    if chosen == "csv":
+        from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
+        from vidcompress.tools.evaluation.report.long_form import score_table
+
+        leaderboards = leaderboards_of(rows)
+        notes += [note for leaderboard in leaderboards for note in leaderboard.notes]
+        return _Report([score_table(leaderboards, kinds=parts)], {}, notes)
+    return _Report(_tables(rows, pairs, published, parts), {}, notes)
+
+
+def _comparison(
+    rows: list[ResultRow], base_rows: list[ResultRow], pairs: list[tuple[str, str]], chosen: str
+) -> _Report:
+    """Runs against those of a baseline."""
+    from vidcompress.tools.evaluation.report.comparison.pairing import pair_rows
+    from vidcompress.tools.evaluation.report.comparison.table import comparison_records, comparison_tables
+    from vidcompress.tools.evaluation.report.long_form import record_table
+
+    matches, notes = pair_rows(rows, base_rows, pairs)
+    if chosen == "json":
+        return _Report([], {"comparison": comparison_records(matches)}, notes)
+    if chosen == "csv":
+        return _Report([record_table(comparison_records(matches))], {}, notes)
+    return _Report(comparison_tables(matches), {}, notes)
+
+
+def _print(report: _Report, rows: list[ResultRow], chosen: str, plot: Path | None) -> None:
+    """Print a report: tables, notes, origins of the rows, files of plots."""
+    from vidcompress.tools.evaluation.report.origins import run_origins
+
+    origins = run_origins(rows)
+    if chosen == "json":
+        provenance = [origin.to_dict() for origin in origins]
+        files = [str(path) for path in report.plots or ()]
+        entry = {**report.entry, "provenance": provenance, "notes": report.notes, "plots": files}
+        typer.echo(json.dumps(entry, ensure_ascii=False))
+        return
+    lines = [f"note: {note}" for note in report.notes] + [f"run: {origin.text()}" for origin in origins]
+    if report.plots:
+        count = len({path.stem for path in report.plots})
+        suffixes = " and ".join(dict.fromkeys(path.suffix for path in report.plots))
+        where = f"as {suffixes}, to {plot}" if len(report.plots) > 1 else f"to {report.plots[0]}"
+        lines.append(f"wrote {count} plot{'s' * (count > 1)}{', ' * where.startswith('as') or ' '}{where}")
+    if chosen == "text":
+        show_all(report.tables)
+        for line in lines:
+            show(line, hanging=line.index(": ") + 2 if line.startswith(("note: ", "run: ")) else 0)
+        return
+    from vidcompress.tools.evaluation.report import render
+
+    if chosen == "csv":
+        typer.echo(render.to_csv(report.tables[0]), nl=False)
+        for line in lines:  # the table is alone on stdout
+            typer.echo(line, err=True)
+    elif chosen == "markdown":
+        typer.echo("\n".join(map(render.to_markdown, report.tables)))
+        for line in lines:
+            typer.echo(f"- {render.escape_markdown(line.removeprefix('note: '))}")
     else:
-        show_all(tables)
-    for note in notes:
-        if as_markdown:
-            typer.echo(f"- {note}")
-        else:
-            show(f"note: {note}", hanging=6)
-    if files:
-        where = files[0] if len(files) == 1 else plot
-        typer.echo(f"{'- ' * as_markdown}wrote {len(files)} plot{'s' * (len(files) > 1)} to {where}")
+        typer.echo("\n".join([render.PREAMBLE, *map(render.to_latex, report.tables)]))
+        for line in lines:
+            typer.echo(render.latex_comment(line))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -152,18 +349,16 @@ def _tables(
 
 
 def _entry(
-    rows: list[ResultRow],
-    pairs: list[tuple[str, str]],
-    published: list[PublishedComparison],
-    notes: list[str],
+    rows: list[ResultRow], pairs: list[tuple[str, str]], published: list[PublishedComparison]
 ) -> dict[str, Any]:
     from vidcompress.tools.evaluation.report import published_comparison_table, tables
     from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
+    from vidcompress.tools.evaluation.report.long_form import score_records
 
     leaderboards = leaderboards_of(rows)
     return {
         "tables": [tables.to_dict(leaderboard) for leaderboard in leaderboards],
         "pairs": tables.pairs_to_dict(leaderboards, pairs),
         "published": [published_comparison_table.to_dict(comparison) for comparison in published],
-        "notes": notes,
+        "scores": score_records(leaderboards, kinds=True),
     }

@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.layout import Layout
+from vidcompress.core.selection import rank_within_views
 from vidcompress.core.tokens import VisualTokens
 
 EPSILON = 1e-12
@@ -306,3 +307,9 @@ def distances(batch: VisualBatch, *, whole: bool = False) -> Distances:
         return [view, -products_with_each(group, direction) * to_positions(group, inverse)]
 
     return Distances(*in_groups(batch, measure, "NN" if whole else "N", whole=whole))
+
+
+def rank_table(scores: Tensor, layout: Layout) -> Tensor:
+    """(V, L) int64: `rank_within_views` of the tokens of each view, in the layout's table; N where there is none."""
+    rank = rank_within_views(scores, layout)
+    return torch.cat((rank, rank.new_full((1,), len(layout))))[layout.table]

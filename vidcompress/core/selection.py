@@ -30,8 +30,7 @@ class Selection:
             states none: then dropped tokens count for the kept token that is most like them.
         heirless: (N,) bool, tokens that went into none of those sent, which a stated `mass` does not count; they count
             for the token sent that is most like them. None where there are none.
-        scores: (N,) float, the score by which each token was ranked, higher is kept; for reports. None where the method
-            does not rank tokens by a score of their own.
+        scores: (N,) float, the score that ranked each token, higher is kept; None for a method that ranks by none.
     """
 
     index: Tensor
@@ -42,7 +41,8 @@ class Selection:
     scores: Tensor | None = None
 
     def __post_init__(self) -> None:
-        index, features = self.index, self.features
+        index, features, mass = self.index, self.features, self.mass
+        lost, scores = self.heirless, self.scores
         if not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64:
             raise ArgumentError(f"index={shown(index)}: must be a tensor (K,) of torch.int64")
         if features is not None and (
@@ -53,22 +53,18 @@ class Selection:
             )
         if self.allotment is not None and not isinstance(self.allotment, Allotment):
             raise ArgumentError(f"allotment={shown(self.allotment)}: must be an Allotment, or None")
-        mass = self.mass
         if mass is not None and (
             not isinstance(mass, Tensor) or mass.shape != index.shape or mass.dtype != torch.float32
         ):
             raise ArgumentError(
-                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, "
-                "or None"
+                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {len(index)} as index, or None"
             )
-        lost = self.heirless
         if lost is not None and (
             mass is None or not isinstance(lost, Tensor) or lost.ndim != 1 or lost.dtype != torch.bool
         ):
             raise ArgumentError(
                 f"heirless={shown(lost)}: must be a tensor (N,) of torch.bool, with mass beside it, or None"
             )
-        scores = self.scores
         if scores is not None and (
             not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point()
         ):
@@ -78,9 +74,8 @@ class Selection:
         return int(self.index.shape[0])
 
     def __repr__(self) -> str:
-        return (
-            f"Selection({len(self)} tokens, features {'gathered' if self.features is None else 'of its own'})"
-        )
+        features = "gathered" if self.features is None else "of its own"
+        return f"Selection({len(self)} tokens, features {features})"
 
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""
@@ -166,12 +161,6 @@ def rank_within_views(scores: Tensor, layout: Layout) -> Tensor:
     rank = torch.empty_like(grouped)
     rank[grouped] = torch.arange(grouped.shape[0], device=grouped.device) - starts[layout.view[grouped]]
     return rank
-
-
-def rank_table(scores: Tensor, layout: Layout) -> Tensor:
-    """(V, L) int64: `rank_within_views` of the tokens of each view, in the layout's table; N where there is none."""
-    rank = rank_within_views(scores, layout)
-    return torch.cat((rank, rank.new_full((1,), len(layout))))[layout.table]
 
 
 def top_per_view(scores: Tensor, layout: Layout, counts: Tensor, total: int) -> Tensor:

@@ -17,8 +17,8 @@ from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import per_view, rows_per_block
-from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
+from vidcompress.core.reductions import per_view, rank_table, rows_per_block
+from vidcompress.core.selection import Selection, largest_remainder, separators_for
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer

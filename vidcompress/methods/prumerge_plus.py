@@ -14,7 +14,7 @@ from torch import Tensor
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import register_method
-from vidcompress.core.selection import rank_table
+from vidcompress.core.reductions import rank_table
 from vidcompress.methods.prumerge import Candidates, PruMerge
 from vidcompress.ops.merging import columns_of
 

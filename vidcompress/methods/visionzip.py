@@ -17,8 +17,8 @@ from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import rows_per_block
-from vidcompress.core.selection import Selection, rank_table, separators_for
+from vidcompress.core.reductions import rank_table, rows_per_block
+from vidcompress.core.selection import Selection, separators_for
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import (

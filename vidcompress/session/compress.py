@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
 import transformers
-from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
-from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.report.visual import VisualReport, budget_note
-from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.wrappers import Model
@@ -34,6 +33,7 @@ from vidcompress.session.inputs import (
     check_inputs,
     late_features,
     row_features,
+    scores_of_all,
     select_tokens,
 )
 from vidcompress.session.masses import plan_masses, visual_masses
@@ -192,7 +192,7 @@ def compress_with(
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
-    inside = None if plan is None else PruningReport(plan)
+    inside = report.inside = None if plan is None else PruningReport(plan)
     for row, spans in enumerate(prompt.spans):
         for number, span in enumerate(spans):
             key = span.key
@@ -206,8 +206,8 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
-            visual.scores = _scores_of_all(tokens[key].layout, selections[key])
-            visual.mass, visual.inside, visual.number = masses.get(key), inside, number
+            visual.scores, visual.mass = scores_of_all(selections[key], tokens[key].layout), masses.get(key)
+            visual.left = None if inside is None else partial(inside.kept, row, number)
             if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
             if texts:
@@ -216,20 +216,11 @@ def compress_with(
             report.visuals.append(visual)
     if scaled:
         note_unknown_home(report, adapter)
-    report.inside = inside
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
     if mass is not None and adapter.traits.hybrid:
         report.notes.append("masses count in the layers with attention only; the others keep a state")
     return CompressedInputs(values, features, report, adapter, call, prompt.dropped_until)
-
-
-def _scores_of_all(layout: Layout, selection: Selection) -> Tensor | None:
-    """Return the scores of a selection by position in the full sequence; NaN for positions that were not encoded."""
-    scores = None if selection.scores is None else selection.scores.detach()
-    if scores is None or len(layout) == layout.full_length:
-        return scores
-    return scores.new_full((layout.full_length,), torch.nan).index_copy(0, layout.source, scores)
 
 
 def _encode(

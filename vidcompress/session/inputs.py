@@ -18,6 +18,7 @@ from vidcompress.checks import flag, is_whole
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.config import CompressionConfig
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
@@ -103,6 +104,19 @@ def select_tokens(
             for key, one in zip(keys, of_batch, strict=True):
                 selections[key] = one if len(visuals[key].placeholder_runs) == 1 else one.ascending()
     return selections
+
+
+def scores_of_all(selection: Selection, layout: Layout) -> Tensor | None:
+    """Return the scores of a selection by position in the full sequence; NaN for positions that were not encoded.
+
+    Args:
+        selection: from the tokens that were encoded.
+        layout: of these tokens.
+    """
+    scores = None if selection.scores is None else selection.scores.detach()
+    if scores is None or len(layout) == layout.full_length:
+        return scores
+    return scores.new_full((layout.full_length,), torch.nan).index_copy(0, layout.source, scores)
 
 
 def late_features(

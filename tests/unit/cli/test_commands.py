@@ -43,7 +43,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
 SHARED = (
     "image images video question model max-tokens num-frames fps backend time-instruction no-time-instruction "
     "device dtype device-map quantization preset "
-    "attn-implementation policy separators positions mass mass-strength mass-cap seed overlay max-new-tokens json"
+    "attn-implementation policy separators positions mass mass-strength mass-cap seed overlay html max-new-tokens json"
 )
 
 
@@ -161,6 +161,8 @@ SCENE = Path(__file__).parents[3] / "examples" / "scene.png"
         ),
         ((*ASK, "--video", "a.mp4", "--overlay", "kept.avi"), 2, "or for a clip in .gif or .mp4"),
         ((*ASK, "--image", "a.png", "--overlay", "no/such/kept.png"), 2, "its folder does not exist"),
+        ((*ASK, "--html", "kept.html"), 2, "there is nothing to show"),
+        ((*ASK, "--image", "a.png", "--html", "kept.png"), 2, "must end in .html or .htm"),
         ((*ASK, "--model", "tiny-onevison"), 2, "did you mean 'tiny-onevision'"),
         ((*ASK, "--dtype", "int8"), 2, "dtype='int8'"),
         ((*ASK, "--device", "toaster"), 2, "device='toaster' is not a device"),

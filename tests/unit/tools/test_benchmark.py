@@ -24,7 +24,7 @@ from vidcompress.tools.benchmark.measure import measure, measure_peaks
 from vidcompress.tools.benchmark.measurements import Measurements
 from vidcompress.tools.benchmark.meters import PeakMeter
 from vidcompress.tools.benchmark.models import make_model, weights_bytes
-from vidcompress.tools.benchmark.plot import draw_panels
+from vidcompress.tools.benchmark.plot import PHASES, draw_panels, panels
 from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probes
 from vidcompress.tools.benchmark.row import Workload
 from vidcompress.tools.benchmark.summary import _summarised
@@ -537,8 +537,35 @@ def test_growth_takes_its_curves_from_a_run(model: Any) -> None:
 
 def test_a_picture_needs_something_measured(model: Any, tmp_path: Path) -> None:
     result = summarise(run_bench(plan(frames=[2], memory=False), model=model, seconds=0))
-    with pytest.raises(ArgumentError, match="plot=.*nothing was measured"):
+    with pytest.raises(ArgumentError, match="plot: nothing was measured"):
         draw_panels(result, tmp_path / "x.png")
+
+
+def test_phases_and_methods_are_told_apart_in_grey(model: Any, tmp_path: Path) -> None:
+    result = summarise(run_bench(plan(frames=[2], rounds=2, controls=True), model=model))
+    figure = panels(result)
+    bars, lines = figure.axes
+    drawn = {box.get_label(): box[0].get_hatch() or "" for box in bars.containers}
+    assert drawn == {name: PHASES[name][1] for name in drawn} and len(drawn) > 2
+    assert bars.get_xlabel().endswith(", ms") and lines.get_ylabel().endswith(", ms")
+    curves = [line for line in lines.get_lines() if not line.get_label().startswith("_")]
+    looks = {(line.get_marker(), line.get_markerfacecolor()) for line in curves}
+    assert len(looks) == len(curves) > 3 and "none: all tokens" in {line.get_label() for line in curves}
+    segments = [path for several in lines.collections for path in several.get_segments()]
+    measured = [row for row in result["groups"][0]["rows"] if "summary" in row]
+    spans = sorted((min(r), max(r)) for r in ([e["first_token"] for e in row["rounds"]] for row in measured))
+    drawn_spans = sorted((float(a[1]), float(b[1])) for a, b in segments)
+    for span, ends in zip(drawn_spans, spans, strict=True):
+        assert span == pytest.approx(ends), "from the shortest round to the longest"
+    assert len({float(a[0]) for a, _ in segments}) == len(segments), "no bar lies on another"
+    draw_panels(result, tmp_path / "a.svg", tmp_path / "a.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.svg", "a.png"}
+
+
+def test_neighbouring_phases_differ_in_hatching_and_colour() -> None:
+    looks = list(PHASES.values())
+    for (colour, hatch), (next_colour, next_hatch) in zip(looks, looks[1:], strict=False):
+        assert colour != next_colour and hatch != next_hatch
 
 
 def test_results_are_json(model: Any) -> None:

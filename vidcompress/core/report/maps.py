@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcompress.checks import is_whole, whole_number
-from vidcompress.core.layout import ViewKind
+from vidcompress.checks import is_number, is_whole, one_of, whole_number
+from vidcompress.core.layout import Layout, ViewKind
 from vidcompress.errors import ArgumentError, shown
-
-if TYPE_CHECKING:
-    from vidcompress.core.layout import Layout
-    from vidcompress.core.report.visual import VisualReport
 
 Mask: TypeAlias = NDArray[np.bool_]
 Place: TypeAlias = tuple[float, float, float, float]
 
 WHOLE: Place = (0.0, 0.0, 1.0, 1.0)
+MOST = 4096
+"""Most rows or columns of a grid that is read from a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +46,54 @@ class ViewMap:
     scores: NDArray[np.float32] | None = None
     mass: NDArray[np.float32] | None = None
     stages: Mapping[int, Mask] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> ViewMap:
+        """Make the map that `to_dict` wrote; without scores, and with a token in every cell.
+
+        Raises:
+            ArgumentError: a field is missing or not as `to_dict` writes it.
+        """
+        kind: Any = entry.get("kind")
+        grid = entry.get("grid")
+        one_of("kind", kind, get_args(ViewKind))
+        if (
+            not isinstance(grid, list)
+            or len(grid) != 2
+            or not all(is_whole(n) and 0 <= n <= MOST for n in grid)
+        ):
+            raise ArgumentError(f"grid={shown(grid)}: must be [rows, cols], whole numbers from 0 to {MOST}")
+        size = (int(grid[0]), int(grid[1]))
+        kept = mask_of(entry.get("mask"), size)
+        place, time, stages = entry.get("place"), entry.get("time"), entry.get("stages", {})
+        if place is not None and not (
+            isinstance(place, list) and len(place) == 4 and all(map(is_number, place))
+        ):
+            raise ArgumentError(f"place={shown(place)}: must be [top, left, bottom, right], numbers")
+        if time is not None and not is_number(time):
+            raise ArgumentError(f"time={shown(time)}: must be a number of seconds")
+        if not isinstance(stages, dict) or not all(str(layer).isdecimal() for layer in stages):
+            raise ArgumentError(f"stages={shown(stages)}: must be masks by the number of a layer")
+        masses = entry.get("mass")
+        if masses is not None and not (
+            isinstance(masses, list) and len(masses) == kept.sum() and all(map(is_number, masses))
+        ):
+            raise ArgumentError(
+                f"mass={shown(masses)}: must be a number for each of {int(kept.sum())} tokens"
+            )
+        mass = None if masses is None else np.zeros(size, np.float32)
+        if mass is not None:
+            mass[kept] = masses
+        top, left, bottom, right = place or WHOLE
+        return cls(
+            kind,
+            None if time is None else float(time),
+            None if place is None else (float(top), float(left), float(bottom), float(right)),
+            np.ones(size, np.bool_),
+            kept,
+            mass=mass,
+            stages={int(layer): mask_of(runs, size) for layer, runs in stages.items()},
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -133,7 +179,7 @@ def runs_of(mask: Mask) -> list[int]:
     return [0, *lengths] if flat[0] else lengths
 
 
-def mask_of(runs: Sequence[int], grid: tuple[int, int]) -> Mask:
+def mask_of(runs: Any, grid: tuple[int, int]) -> Mask:
     """Return the (rows, cols) bool mask that `runs_of` wrote.
 
     Args:
@@ -154,23 +200,27 @@ def mask_of(runs: Sequence[int], grid: tuple[int, int]) -> Mask:
     return mask
 
 
-def view_maps(visual: VisualReport) -> tuple[ViewMap, ...]:
-    """Return the map of each view of a visual, in order; reads from the device.
+def view_maps(
+    layout: Layout,
+    entries: NDArray[np.int64],
+    *,
+    scores: NDArray[np.float32] | None = None,
+    mass: NDArray[np.float32] | None = None,
+    stages: Mapping[int, Mask] | None = None,
+) -> tuple[ViewMap, ...]:
+    """Return the map of each view of a visual, in order.
 
     Args:
-        visual: of a report. Stages inside the language model are there once a prefill has run.
+        layout: geometry of the visual, N positions.
+        entries: (K,) index in the layout's tensors of each position sent.
+        scores: (N,) score of each position; None for a method that scores no tokens.
+        mass: (K,) tokens that each position sent stands for; None without mass.
+        stages: for each first layer of a stage inside the language model (K,), the positions sent that are left.
     """
-    layout = visual.layout
     view, row, col = (tensor.cpu().numpy() for tensor in (layout.view, layout.row, layout.col))
-    entries = visual.kept_entries.numpy()
     members = np.split(np.argsort(view, kind="stable"), np.cumsum(layout.sizes))[:-1]
-    stages = {layer: entries[there.numpy()] for layer, there in visual.stages.items()}
-    scores = (
-        None if visual.scores is None else visual.scores.float().cpu().numpy()[layout.source.cpu().numpy()]
-    )
-    mass = None if visual.mass is None else visual.mass.float().cpu().numpy()
     sent = _flags(entries, len(view))
-    left = {layer: _flags(there, len(view)) for layer, there in stages.items()}
+    left = {layer: _flags(entries[there], len(view)) for layer, there in (stages or {}).items()}
     weight = None if mass is None else np.zeros(len(view), np.float32)
     if weight is not None:
         weight[entries] = mass

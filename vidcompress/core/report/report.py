@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vidcompress.checks import whole_number
+from vidcompress.checks import flag, whole_number
 from vidcompress.core.report.visual import ViewReport, VisualReport
 from vidcompress.table import Table, paragraph
 
@@ -132,6 +132,7 @@ class Report:
         Args:
             masks: add to each view its place, mask, stages and masses (`ViewMap.to_dict`).
         """
+        flag("masks", masks)
         per_view = []
         for number, visual in enumerate(self.visuals):
             maps = [one.to_dict() for one in visual.maps] if masks else [{}] * len(visual.views)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, ViewKind
 from vidcompress.core.report.maps import ViewMap, view_maps
 from vidcompress.errors import ArgumentError, shown
-
-if TYPE_CHECKING:
-    from vidcompress.core.pruning.report import PruningReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +125,8 @@ class VisualReport:
         scores: (N,) float, the method's score of each position in the full sequence; NaN where it was not encoded. None
             for a method that scores no tokens.
         mass: (K,) float32, tokens that each position sent stands for in attention; None without mass.
-        inside: of the call, where the method prunes inside the language model; else None.
-        number: index of the visual in its prompt.
+        left: function that returns for each first layer of a stage inside the language model (K,) bool on the CPU, the
+            positions sent that are left; None where there is no stage.
     """
 
     layout: Layout
@@ -144,8 +141,7 @@ class VisualReport:
     position_scale: float | None = None
     scores: Tensor | None = None
     mass: Tensor | None = None
-    inside: PruningReport | None = None
-    number: int = 0
+    left: Callable[[], dict[int, Tensor]] | None = None
 
     @classmethod
     def from_selection(
@@ -260,12 +256,21 @@ class VisualReport:
 
         Empty where there is none, and before a prefill has run.
         """
-        return {} if self.inside is None else self.inside.kept(self.row, self.number)
+        return {} if self.left is None else self.left()
 
     @property
     def maps(self) -> tuple[ViewMap, ...]:
         """Map of each view, in order: what was sent of each cell, its score, its mass, what the layers dropped."""
-        return view_maps(self)
+        scores, mass = (
+            None if values is None else values.float().cpu() for values in (self.scores, self.mass)
+        )
+        return view_maps(
+            self.layout,
+            self.kept_entries.numpy(),
+            scores=None if scores is None else scores[self.layout.source.cpu()].numpy(),
+            mass=None if mass is None else mass.numpy(),
+            stages={layer: left.numpy() for layer, left in self.stages.items()},
+        )
 
     @property
     def importance_meaning(self) -> str:

@@ -40,7 +40,7 @@
 
   const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "none");
   const figure = (value) => String(Number(value.toPrecision(3)));
-  const plural = (kind, count) => (count === 1 ? kind : `${count} ${kind}s`);
+  const plural = (kind, count) => `${count} ${kind}${count === 1 ? "" : "s"}`;
 
   class Viewer {
     constructor(root, data) {
@@ -118,7 +118,7 @@
           return picture;
         }),
       );
-      new ResizeObserver(() => this.draw()).observe(this.looks);
+      new ResizeObserver(() => this.draw()).observe(this.root);
       this.update();
       this.root.dataset.ready = "true";
     }
@@ -160,7 +160,7 @@
           type: "range", min: 0, max: this.data.rows.length - 1, step: 1, id: `${this.id}-row`, class: "rows",
         });
         this.slider.addEventListener("input", () => this.set({ row: Number(this.slider.value) }));
-        this.sliderName = el("output", { for: `${this.id}-row` });
+        this.sliderName = el("output", { for: `${this.id}-row`, "aria-live": "off" });
         box.append(el("div", { class: "sweep" },
           el("label", { for: `${this.id}-row` }, "Method and budget"), this.sliderName, this.slider));
       }
@@ -253,7 +253,8 @@
       const range = el("input", { type: "range", min: 0, max: last, step: 1, value: 0, class: "scrubber",
         "aria-label": "Frame" });
       const bars = visual.views.map(() => el("i", {}, el("b")));
-      const strip = el("div", { class: "strip", "aria-hidden": "true" }, ...bars);
+      const dense = last > 48 ? " dense" : "";
+      const strip = el("div", { class: `strip${dense}`, "aria-hidden": "true" }, ...bars);
       const play = el("button", { type: "button", class: "play", "aria-label": "Play" }, "\u25B6");
       const when = el("span", { class: "when" });
       const spread = el("span", { class: "spread" });
@@ -321,13 +322,14 @@
       this.of.textContent = this.name(row);
       this.answer.textContent = row.text === null ? "no answer" : row.text || "(no words)";
       this.answer.classList.toggle("none", !row.text);
+      this.answer.classList.toggle("long", (row.text ?? "").length > 90);
       this.verdict.hidden = row.same === null;
       this.verdict.className = `verdict ${row.same ? "same" : "differs"}`;
       this.verdict.textContent = row.same ? "same as with all tokens" : "differs from the answer with all tokens";
       const share = row.mean ?? row.kept;
       const average = row.mean === null ? "" : ` sent, ${row.mean} on average over the layers`;
       const [kept, separators] = row.separators ?? [0, 0];
-      const among = separators ? `, ${kept} of ${separators} separators among them` : "";
+      const among = separators ? `, ${kept} of ${plural("separator", separators)} among them` : "";
       this.kept.textContent = row.kept === null ? "" : row.total
         ? `${row.kept} of ${row.total} visual tokens${average}, ${percent(share, row.total)}${among}` : "no picture or clip";
       this.meter.style.width = `${row.total ? (100 * share) / row.total : 0}%`;
@@ -429,7 +431,8 @@
     said(pane, number) {
       const { views } = this.data.visuals[number];
       const arrays = pane.views.map((at) => this.view(number, at));
-      const kind = pane.frame ? "" : pane.views.length ? plural(views[pane.views[0]].kind, pane.views.length) : "";
+      const [one] = pane.frame ? [] : pane.views.map((at) => views[at].kind);
+      const kind = pane.views.length > 1 && one ? plural(one, pane.views.length) : one ?? "";
       if (!this.row.visuals.length || !pane.views.length) return [kind, kind];
       const sum = (pick) => arrays.reduce((all, one) => all + pick(one), 0);
       const counts = arrays.map(({ count }) => count);

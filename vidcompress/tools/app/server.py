@@ -1,4 +1,4 @@
-"""Server of the app: on this machine alone unless another host is named, with a folder of its own that it removes."""
+"""Server of the app: on this machine alone unless a host is named, with a folder of its own that it removes."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png", ".pdf", ".webp", ".jpg")
+BOTH = (".svg", ".png")
+"""Suffixes of every plot in a folder."""
+_SETTINGS: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
 
 
-def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[Path]:
-    """Return the files of some plots; a folder is made where it is missing.
+def plot_paths(path: Path, names: Sequence[str]) -> list[list[Path]]:
+    """Return the files of each of some plots; a folder is made where it is missing.
 
     Args:
         path: with a suffix the file of one plot; an existing folder, or a path without a suffix, is the folder of all.
-        names: of the plots, without a suffix; used in a folder.
-        suffix: of the files in a folder.
+        names: of the plots, without a suffix; used in a folder, where each plot has a file of each suffix of `BOTH`.
 
     Raises:
         ArgumentError: several plots and one file, another suffix, or a folder that is missing or cannot be made.
@@ -36,12 +39,12 @@ def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[P
             raise ArgumentError(f"{text}: its folder does not exist; make it first")
         if len(names) != 1:
             raise ArgumentError(f"{text}: one file cannot take {len(names)} plots; name a folder")
-        return [path]
+        return [[path]]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(f"{text}: cannot be made ({one_line(error)}); name another folder") from error
-    return [path / f"{name}{suffix}" for name in names]
+    return [[path / f"{name}{suffix}" for suffix in BOTH] for name in names]
 
 
 def figure_of(size: tuple[float, float]) -> Figure:
@@ -62,6 +65,16 @@ def figure_of(size: tuple[float, float]) -> Figure:
     return Figure(figsize=size, layout="constrained")
 
 
+def svg_of(figure: Figure) -> str:
+    """Return a figure as SVG; the same figure gives the same text."""
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure, whole or not at all, in the suffix's format. The same figure gives the same bytes of SVG and PDF.
 
@@ -74,9 +87,8 @@ def save(figure: Figure, path: Path) -> Path:
     if suffix not in SUFFIXES:
         raise ArgumentError(f"path={shown(str(path))}: must end in {', '.join(SUFFIXES)}")
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
-    settings: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(settings):
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(_SETTINGS):
             unfinished = Path(folder) / path.name
             figure.savefig(unfinished, dpi=150, metadata=undated)
             unfinished.replace(path)

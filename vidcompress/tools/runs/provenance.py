@@ -43,6 +43,9 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
 
 def _started(root: Path) -> list[str]:
     """Arguments of python: a file, or `-m` and a package, whose `__main__.py` does not run as a file."""
+    # The installed script may lie anywhere.
+    if Path(sys.argv[0]).stem == "vidcompress" and Path(sys.argv[0]).suffix in ("", ".exe"):
+        return ["-m", "vidcompress"]
     path = os.path.relpath(sys.argv[0], root)
     folder, name = os.path.split(path)
     return ["-m", folder.replace(os.sep, ".")] if name == "__main__.py" and folder[:1].isalpha() else [path]

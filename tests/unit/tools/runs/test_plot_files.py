@@ -11,14 +11,17 @@ from vidcompress.tools.runs.plot_files import plot_paths
 
 
 def test_a_suffix_means_a_file_and_none_means_a_folder(tmp_path: Path) -> None:
-    assert plot_paths(tmp_path / "x.PNG", ["a"]) == [tmp_path / "x.PNG"]
+    assert plot_paths(tmp_path / "x.PNG", ["a"]) == [[tmp_path / "x.PNG"]]
     assert list(tmp_path.iterdir()) == []
     folder = tmp_path / "new" / "plots"
-    assert plot_paths(folder, ["a", "b"]) == [folder / "a.svg", folder / "b.svg"]
+    both = [[folder / f"{name}{suffix}" for suffix in (".svg", ".png")] for name in "ab"]
+    assert plot_paths(folder, ["a", "b"]) == both
     assert folder.is_dir()
     dotted = tmp_path / "v1.2"
     dotted.mkdir()
-    assert plot_paths(dotted, ["a"]) == [dotted / "a.svg"], "a folder that is there is one, whatever its name"
+    assert plot_paths(dotted, ["a"]) == [[dotted / "a.svg", dotted / "a.png"]], (
+        "a folder that is there is one, whatever its name"
+    )
 
 
 @pytest.mark.parametrize(

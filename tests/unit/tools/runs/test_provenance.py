@@ -13,6 +13,9 @@ from vidcompress.tools.runs.provenance import provenance
     ("started", "named"),
     [
         ("vidcompress/__main__.py", "python -m vidcompress bench --sizes 64x64"),
+        (".venv/bin/vidcompress", "python -m vidcompress bench --sizes 64x64"),
+        ("Scripts/vidcompress.exe", "python -m vidcompress bench --sizes 64x64"),
+        ("tools/vidcompress.py", "python tools/vidcompress.py bench --sizes 64x64"),
         ("scripts/bench_cpu.py", "python scripts/bench_cpu.py bench --sizes 64x64"),
     ],
 )

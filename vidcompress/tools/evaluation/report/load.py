@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AliasPath, BeforeValidator, ConfigDict, Field, StrictStr, model_validator
 
 from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.tools.evaluation.report.differences import interval
 from vidcompress.tools.runs.validation import (
     Amount,
     FileModel,
@@ -27,6 +28,10 @@ from vidcompress.tools.runs.validation import (
 SCHEMA = 1
 LARGEST = 256 * 2**20
 """Bytes of the largest result file that is read; a question takes about a hundred."""
+MOST_NAMED = 3
+"""Most rows that one remark names."""
+MEAN_WITHIN = 1e-3
+"""Largest difference of a score from the mean over its questions, in the unit of the score."""
 
 
 def _measured_kinds(value: Any) -> Any:
@@ -39,6 +44,14 @@ def _measured_kinds(value: Any) -> Any:
         if isinstance(entry, dict)
     }
     return {kind: pair for kind, pair in pairs.items() if all(map(is_number, pair))}
+
+
+def _medians(value: Any) -> Any:
+    """Median of each phase that has one."""
+    if not isinstance(value, dict):
+        return value
+    medians = {phase: entry.get("median") for phase, entry in value.items() if isinstance(entry, dict)}
+    return {phase: median for phase, median in medians.items() if is_number(median)}
 
 
 class ResultRow(FileModel):
@@ -55,10 +68,15 @@ class ResultRow(FileModel):
         kinds: question type -> (questions, value).
         ids, marks, stated: of each question its id, its main score (None where it is in no score) and facts of the
             benchmark about it; `question_scores` and `facts` have these by id.
+        prompts, expected, kinds_of, media: of each question its text, the answers that are accepted, its type, and its
+            pictures and clip, from the folder of the run or absolute; None in results of older versions and other
+            harnesses.
         asked: number of questions, None in results of older versions. failures: those that failed.
         tokens: means per question of `total`, `budget` and `kept`.
         unreachable: reason why the budget cannot be reached, or None.
-        first_token_ms: median time to the first token, or None.
+        first_token_ms: median time to the first token, or None. phases_ms: phase -> median per question.
+        questions_per_second: of all processes together, or None. peak_memory_bytes: of the largest process, or None.
+        provenance: command, commit, versions and machine of the row's last start; empty where they are not stated.
         limit: number of questions in the sweep, None for all.
         path: the file.
     """
@@ -85,6 +103,14 @@ class ResultRow(FileModel):
     ids: tuple[StrictStr, ...] = Field(validation_alias=AliasPath("samples", "id"))
     marks: tuple[Number | None, ...] = Field(validation_alias=AliasPath("samples", "score"))
     stated: tuple[dict[str, Any], ...] | None = Field(None, validation_alias=AliasPath("samples", "facts"))
+    prompts: tuple[StrictStr, ...] | None = Field(None, validation_alias=AliasPath("samples", "question"))
+    expected: tuple[tuple[StrictStr, ...], ...] | None = Field(
+        None, validation_alias=AliasPath("samples", "expected")
+    )
+    kinds_of: tuple[StrictStr, ...] | None = Field(None, validation_alias=AliasPath("samples", "kind"))
+    media: tuple[tuple[StrictStr, ...], ...] | None = Field(
+        None, validation_alias=AliasPath("samples", "media")
+    )
     asked: Whole | None = Field(None, validation_alias=AliasPath("task", "questions"))
     failures: tuple[dict[str, Any], ...] = Field((), validation_alias="failed")
     tokens: dict[str, Amount] = {}
@@ -92,6 +118,10 @@ class ResultRow(FileModel):
     first_token_ms: Amount | None = Field(
         None, validation_alias=AliasPath("time_to_first_token_ms", "median")
     )
+    phases_ms: Annotated[dict[str, float], BeforeValidator(_medians)] = Field({}, validation_alias="times_ms")
+    questions_per_second: Amount | None = None
+    peak_memory_bytes: Amount | None = None
+    provenance: dict[str, Any] = {}
     limit: Whole | None = Field(None, validation_alias=AliasPath("provenance", "head", "limit"))
     path: Path
 
@@ -110,9 +140,10 @@ class ResultRow(FileModel):
 
     @model_validator(mode="after")
     def _one_length(self) -> ResultRow:
-        lengths = {len(values) for values in (self.ids, self.marks, self.stated) if values is not None}
+        columns = (self.ids, self.marks, self.stated, self.prompts, self.expected, self.kinds_of, self.media)
+        lengths = {len(values) for values in columns if values is not None}
         if lengths != {len(set(self.ids))}:
-            raise refused("samples: id, score and facts must be lists of one length, with no id twice")
+            raise refused("samples: its lists must be of one length, with no id twice")
         return self
 
     @cached_property
@@ -146,6 +177,14 @@ class ResultRow(FileModel):
     def value(self) -> float | None:
         """The main score; None where the budget is out of reach or no question was answered."""
         return None if self.unreachable is not None else self.scores.get(self.main)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Ends of the score's 95 % interval; None where the score is not the mean over the questions."""
+        scores = [score for score in self.question_scores.values() if score is not None]
+        if self.value is None or not scores or abs(sum(scores) / len(scores) - self.value) > MEAN_WITHIN:
+            return None
+        return interval(scores)
 
     @property
     def leaves_out_failed(self) -> bool:
@@ -185,6 +224,7 @@ def read_rows(places: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
         ArgumentError: a place without results, or a file that is no result file.
     """
     rows: dict[str, ResultRow] = {}
+    twice: dict[tuple[Path, Path], list[tuple[ResultRow, ResultRow]]] = {}
     notes = []
     for place in places:
         paths, unfinished = _files(place)
@@ -192,12 +232,28 @@ def read_rows(places: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
             row = read_row(path)
             first = rows.setdefault(row.id, row)
             if first is not row:  # sweeps that share a table share its uncompressed rows
-                alike = "alike" if first.scores == row.scores else "and their scores differ"
-                notes.append(f"{row.id} is in {first.path} and {path}, {alike}; the first is shown")
+                twice.setdefault((first.path.parent.parent, path.parent.parent), []).append((first, row))
         notes += [
             f"{path} has no result yet; `vidcompress eval` with the same --out goes on" for path in unfinished
         ]
-    return list(rows.values()), notes
+    return list(rows.values()), [*map(_said_twice, twice.values()), *notes]
+
+
+def _said_twice(rows: list[tuple[ResultRow, ResultRow]]) -> str:
+    """Remark on rows that are in the same two runs."""
+    differ = [row.id for first, row in rows if first.scores != row.scores]
+    if len(rows) == 1:
+        first, row = rows[0]
+        alike = "and their scores differ" if differ else "alike"
+        return f"{row.id} is in {first.path} and {row.path}, {alike}; the first is shown"
+    runs = " and in ".join(str(row.path.parent.parent) for row in rows[0])
+    if not differ:
+        return f"{len(rows)} rows are in {runs}, alike; the first are shown"
+    names = ", ".join(differ[:MOST_NAMED]) + ", ..." * (len(differ) > MOST_NAMED)
+    return (
+        f"{len(rows)} rows are in {runs}, and the scores of {len(differ)} differ ({names}); the first are shown, "
+        "--baseline compares them"
+    )
 
 
 def _files(place: Path) -> tuple[list[Path], list[Path]]:

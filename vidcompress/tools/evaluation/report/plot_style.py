@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 CONTROLS = ("random", "uniform", "pool", "frames")
 """Control methods, drawn in grey."""
-INK, GREY, PALE = "#1f5fa8", "#6b6b6b", "#d9d9d9"
-COLOURS = ("#1f5fa8", "#c8501e", "#2a8a57", "#8a4fae", "#b08a00", "#b3305f", "#1b8f9e")
+INK, GREY, PALE = "#0072b2", "#6b6b6b", "#d9d9d9"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#882255", "#e69f00", "#56b4e9", "#cc79a7")
+"""Colours of methods: those of Okabe and Ito, which the colour-blind tell apart, with wine in place of black."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-BESIDE = 0.014
-"""Share of the axis between two points that are set side by side."""
-ONE_PLACE = 0.01
-"""Relative difference of x below which two points stand at one place."""
+"""Markers of methods, which tell them apart in grey; those of controls are hollow."""
+BASELINE_MARKER = "*"
+"""Marker of the uncompressed model, which is black."""
+BESIDE = 0.011
+"""Least distance of two intervals, as a share of the axis."""
+TICKS_APART = 0.05
+"""Least distance of two ticks, as a share of the axis, so that their figures do not lie on one another."""
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -55,11 +59,12 @@ def small_panels(
     figure = figure_of((0.6 + 2.3 * across, 1.1 + 1.9 * down))
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     ticks = ticks_at(series, baseline)
+    bare = {label: [replace(p, low=None, high=None) for p in points] for label, points in grey.items()}
     for axes, label in zip(grid.flat, methods, strict=False):
         for other in methods:
             if other != label:
                 axes.plot([p.x for p in series[other]], [p.y for p in series[other]], color=PALE, lw=0.8)
-        draw_controls(axes, grey)
+        draw_controls(axes, bare)  # the panel is too small for bars side by side
         draw_line(axes, series[label], INK, width=2.0)
         style_axes(axes, baseline, log_x, ticks)
         axes.set_title(label, loc="left", fontsize=8.5, color=INK)
@@ -88,43 +93,45 @@ def draw_line(
     axes: Axes, points: Sequence[Point], colour: str, width: float, label: str = "", marker: str = "o"
 ) -> None:
     """Draw a method: its points joined, its intervals as error bars; with a label it is in legends."""
-    axes.plot(
-        [p.x for p in points],
-        [p.y for p in points],
-        color=colour,
-        lw=width,
-        marker=marker,
-        ms=4,
-        label=label or "_line",
-    )
-    for p in points:
-        if p.low is not None and p.high is not None:
-            axes.vlines(p.x, p.low, p.high, color=colour, lw=width / 2)
+    xs, ys = [p.x for p in points], [p.y for p in points]
+    axes.plot(xs, ys, color=colour, lw=width, marker=marker, ms=5, label=label or "_line")
+    draw_intervals(axes, points, colour, width / 2)
 
 
 def draw_controls(axes: Axes, grey: Mapping[str, Sequence[Point]]) -> None:
-    """Draw the controls as grey lines; each has the same dashes in every figure."""
+    """Draw the controls as grey lines with hollow markers; each has the same dashes and marker in every figure."""
     for i, (label, points) in enumerate(grey.items()):
-        dash = DASHES[(CONTROLS.index(label) if label in CONTROLS else i) % len(DASHES)]
+        number = CONTROLS.index(label) if label in CONTROLS else i
         axes.plot(
             [p.x for p in points],
             [p.y for p in points],
             color=GREY,
             lw=1.0,
-            ls=dash,
+            ls=DASHES[number % len(DASHES)],
             label=label,
-            marker=".",
-            ms=3,
+            marker=MARKERS[number % len(MARKERS)],
+            mfc="white",
+            ms=4,
         )
+        draw_intervals(axes, points, GREY, 0.7)
+
+
+def draw_intervals(axes: Axes, points: Sequence[Point], colour: str, width: float) -> None:
+    """Draw the intervals of points as upright bars."""
+    for p in points:
+        if p.low is not None and p.high is not None:
+            axes.vlines(p.x, p.low, p.high, color=colour, lw=width)
 
 
 def style_axes(axes: Axes, baseline: Point | None, log_x: bool, xs: Sequence[float]) -> None:
     """Draw baseline, scale and ticks: at the points, or at round numbers where the points are many."""
     if baseline is not None:
         axes.axhline(baseline.y, color="black", lw=0.8, ls=(0, (6, 3)), label="all tokens")
-        axes.plot([baseline.x], [baseline.y], color="black", marker="D", ms=3.5)
+        axes.plot([baseline.x], [baseline.y], color="black", marker=BASELINE_MARKER, ms=7)
+        draw_intervals(axes, [baseline], "black", 0.8)
     if log_x:
         axes.set_xscale("log")
+    xs = _readable(xs, log_x)
     spread = xs[-1] / xs[0] > 1.2 ** len(xs) if log_x else False
     ticks = xs if len(xs) <= 5 and spread else _round_ticks(xs[0], xs[-1], log_x)
     axes.set_xticks(ticks, [f"{x:.0f}" if x >= 100 else f"{x:.3g}" for x in ticks])
@@ -133,6 +140,17 @@ def style_axes(axes: Axes, baseline: Point | None, log_x: bool, xs: Sequence[flo
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color="#eeeeee", lw=0.6)
     axes.set_axisbelow(True)
+
+
+def _readable(xs: Sequence[float], log_x: bool) -> list[float]:
+    """The first of rising x values, and those that are far enough from the one before for a tick."""
+    scale = math.log if log_x else float
+    least = TICKS_APART * (scale(xs[-1]) - scale(xs[0]))
+    ticks = [xs[0]]
+    for x in xs[1:]:
+        if scale(x) - scale(ticks[-1]) >= least > 0:
+            ticks.append(x)
+    return ticks
 
 
 def _round_ticks(low: float, high: float, log_x: bool) -> list[float]:
@@ -159,30 +177,45 @@ def legend_beside(axes: Axes) -> None:
     axes.legend(lines, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
 
 
-def side_by_side(series: Mapping[str, Sequence[Point]], log_x: bool) -> dict[str, list[Point]]:
-    """Series whose points with intervals at one x are moved apart, by at most some hundredths of the axis.
+def side_by_side(
+    series: Mapping[str, Sequence[Point]], log_x: bool, beside: float = BESIDE
+) -> dict[str, list[Point]]:
+    """Series whose points with intervals are moved apart where they would lie on one another, as little as possible.
 
     Args:
         series: label -> points. log_x: whether x is drawn on a logarithmic scale.
+        beside: least distance of two of them, as a share of the range of x.
     """
+    moved = {label: list(points) for label, points in series.items()}
     xs = [p.x for points in series.values() for p in points]
     if len(set(xs)) < 2:
-        return {label: list(points) for label, points in series.items()}
-    span = math.log(max(xs) / min(xs)) if log_x else max(xs) - min(xs)
-    moved: dict[str, list[Point]] = {}
-    for label, points in series.items():
-        moved[label] = []
-        for point in points:
-            there = [
-                other
-                for other, its in series.items()
-                if any(p.low is not None and _is_one_place(p.x, point.x) for p in its)
-            ]
-            step = there.index(label) - (len(there) - 1) / 2 if point.low is not None else 0.0
-            shift = step * BESIDE * span
-            moved[label].append(replace(point, x=point.x * math.exp(shift) if log_x else point.x + shift))
+        return moved
+    scale = math.log if log_x else float
+    step = beside * (scale(max(xs)) - scale(min(xs)))
+    with_bars = [
+        (scale(p.x), i, label)
+        for label, points in series.items()
+        for i, p in enumerate(points)
+        if p.low is not None and p.high is not None
+    ]
+    with_bars.sort(key=lambda bar: bar[0])  # equal x stay in the order of the series
+    for (place, i, label), new in zip(with_bars, _apart([bar[0] for bar in with_bars], step), strict=True):
+        if not math.isclose(new, place, rel_tol=0, abs_tol=step / 1e6):
+            moved[label][i] = replace(moved[label][i], x=math.exp(new) if log_x else new)
     return moved
 
 
-def _is_one_place(x: float, other: float) -> bool:
-    return math.isclose(x, other, rel_tol=ONE_PLACE)
+def _apart(places: Sequence[float], step: float) -> list[float]:
+    """Rising places at least a step apart, nearest to the given ones in the sum of squares.
+
+    What is nearer than a step is pooled and spread about its mean (isotonic regression by pooling neighbours).
+    """
+    pools: list[tuple[float, int]] = []  # mean of place minus its steps, number of places
+    for number, place in enumerate(places):
+        mean, count = place - number * step, 1
+        while pools and pools[-1][0] > mean:
+            before, of_before = pools.pop()
+            mean, count = (before * of_before + mean * count) / (of_before + count), of_before + count
+        pools.append((mean, count))
+    levels = [mean for mean, count in pools for _ in range(count)]
+    return [level + number * step for number, level in enumerate(levels)]

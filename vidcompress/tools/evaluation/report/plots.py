@@ -48,14 +48,15 @@ def accuracy_plot(
 ) -> Figure:
     """Draw scores against tokens or time.
 
-    Up to seven methods share one panel, with a legend in the order of the lines' right ends; points at one x are set
-    side by side, so that no interval hides another. With more methods, each has a small panel of its own, with all the
-    others pale behind it. Controls are grey and in every panel.
+    Up to seven methods share one panel, with a legend in the order of the lines' right ends; points whose intervals
+    would hide one another are set side by side. With more methods, each has a small panel of its own, with all the
+    others pale behind it. Controls are grey with hollow markers and in every panel. Methods differ in colour and in
+    marker.
 
     Args:
         series: label -> points, in any order; a label without points is left out.
         x_label: name of x with its unit. y_label: name of y with its unit.
-        baseline: the uncompressed model, a diamond and a dashed line at its y.
+        baseline: the uncompressed model, a star and a dashed line at its y.
         controls: labels that are drawn in grey.
         title: above the figure.
         log_x: logarithmic x; all x must then be above 0.
@@ -82,9 +83,10 @@ def accuracy_plot(
         return small_panels(drawn, methods, grey, baseline, (x_label, y_label, title), log_x)
     figure = figure_of((8.0, 5.0))
     axes = figure.subplots()
-    draw_controls(axes, grey)
-    for i, (label, points) in enumerate(side_by_side({m: drawn[m] for m in methods}, log_x).items()):
-        draw_line(axes, points, COLOURS[i % len(COLOURS)], 1.8, label, MARKERS[i % len(MARKERS)])
+    apart = side_by_side({label: drawn[label] for label in (*methods, *grey)}, log_x)
+    draw_controls(axes, {label: apart[label] for label in grey})
+    for i, label in enumerate(methods):
+        draw_line(axes, apart[label], COLOURS[i % len(COLOURS)], 1.8, label, MARKERS[i % len(MARKERS)])
     style_axes(axes, baseline, log_x, ticks_at(drawn, baseline))
     legend_beside(axes)
     axes.set_xlabel(x_label)
@@ -127,7 +129,7 @@ def heat_map(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, loc="left", fontsize=10)
-    figure.colorbar(image, ax=axes, label="share right")
+    figure.colorbar(image, ax=axes, label="questions right, %", format=lambda share, _: f"{100 * share:.0f}")
     return figure
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidcompress.errors import ArgumentError
-from vidcompress.tools.evaluation.report.differences import interval
 from vidcompress.tools.evaluation.report.leaderboard import (
     Column,
     Leaderboard,
@@ -39,23 +38,27 @@ def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
         path: a folder for all plots, or a file for the only one; see `plot_paths`.
 
     Returns:
-        The files: per model and task scores against visual tokens and against the time to the first token; per model
-        the average against the share of tokens kept; per row whose questions state frames and a position a heat map.
+        The files; in a folder each plot is there as .svg and .png. Per model and task these are scores against visual
+        tokens and against the time to the first token; per model the average against the share of tokens kept; per row
+        whose questions state frames and a position a heat map.
 
     Raises:
         ArgumentError: the files cannot be written there, or nothing can be drawn.
         UnsupportedInputError: matplotlib is not installed.
     """
     figures = [
-        (name, figure) for leaderboard in leaderboards_of(rows) for name, figure in _figures_of(leaderboard)
+        (name, figure) for leaderboard in leaderboards_of(rows) for name, figure in run_figures(leaderboard)
     ]
     if not figures:
         raise ArgumentError("plot: no row has a score to draw; pass runs that have finished")
-    paths = plot_paths(path, [name for name, _ in figures])
-    return [save(figure, place) for (_, figure), place in zip(figures, paths, strict=True)]
+    places = plot_paths(path, [name for name, _ in figures])
+    return [
+        save(figure, place) for (_, figure), files in zip(figures, places, strict=True) for place in files
+    ]
 
 
-def _figures_of(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
+def run_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
+    """Yield the plots of a leaderboard, each with the name of its file."""
     names = column_names(leaderboard.columns)
     for column, name in names.items():
         for kind, label in (("tokens", "visual tokens per question"), ("time", "time to first token, ms")):
@@ -79,7 +82,10 @@ def _figures_of(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
             if cells := needle_cells(entry.cells.get(column)):
                 title = f"{name}: {entry.method} at {entry.budget}"
                 place = _file_name(leaderboard.title, name, "needle", entry.method, entry.budget)
-                yield place, heat_map(cells, x_label="frames", y_label="position in the clip", title=title)
+                yield (
+                    place,
+                    heat_map(cells, x_label="frames", y_label="position in the clip, 0 to 1", title=title),
+                )
     if len(leaderboard.columns) > 1 and (figure := _averages(leaderboard)) is not None:
         yield _file_name(leaderboard.title, "average"), figure
 
@@ -97,12 +103,9 @@ def _point(entry: LeaderboardEntry, column: Column, kind: str) -> Point | None:
     if row is None or row.value is None or not x:
         return None
     scale = 100 if in_per_cent(row) else 1
-    scores = [score for score in row.question_scores.values() if score is not None]
-    if (
-        not scores or abs(sum(scores) / len(scores) - row.value) > 1e-3
-    ):  # a score of another kind has no interval here
+    if row.limits is None:
         return Point(x, scale * row.value)
-    low, high = interval(scores)
+    low, high = row.limits
     return Point(x, scale * row.value, scale * low, scale * high)
 
 
@@ -127,7 +130,7 @@ def _averages(leaderboard: Leaderboard) -> Figure | None:
         series,
         baseline=Point(100.0, 100.0),
         x_label="visual tokens kept, %",
-        y_label="average of the uncompressed model, %",
+        y_label="share of the uncompressed model's score, %",
         title=f"{leaderboard.title}, average of {len(leaderboard.columns)} tasks",
     )
 

@@ -124,6 +124,7 @@ def build_result(
     unwritten: Mapping[str, str] | None = None,
     unreachable: str | None = None,
     corrupt: int = 0,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Build the result of a row.
 
@@ -135,6 +136,7 @@ def build_result(
         unwritten: id -> reason of answers that could not be written.
         unreachable: reason why the row is empty, or None.
         corrupt: number of journal lines that could not be read; their questions were answered again.
+        out: folder of the run; paths of media in it are written from there.
 
     Returns:
         The result as JSON values; docs/guide-benchmarks.md describes it.
@@ -182,6 +184,10 @@ def build_result(
             "score": scores,
             "facts": [dict(item.facts) for item in items],
             "kept": [None if line is None else line["kept"] for line in good],
+            "question": [item.question for item in items],
+            "expected": [list(item.answers) for item in items],
+            "kind": [item.kind for item in items],
+            "media": [_media(item, out) for item in items],
         },
         "tokens": _tokens([line for line in good if line is not None]),
         "unreachable": unreachable,
@@ -190,6 +196,17 @@ def build_result(
         **times([event for event in events if event["event"] == "batch"]),
         "restarts": max(0, len(begun) - 1),
     }
+
+
+def _media(item: Item, out: Path | None) -> list[str]:
+    """Paths of the pictures of an item, then of its clip: from the folder of the run where they are in it."""
+    paths = [*item.images, *([] if item.video is None else [item.video])]
+    return [
+        path.relative_to(out).as_posix()
+        if out is not None and path.is_relative_to(out)
+        else str(path.absolute())
+        for path in paths
+    ]
 
 
 def times(batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

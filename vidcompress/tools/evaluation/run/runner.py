@@ -249,6 +249,7 @@ class Runner:
                 unwritten=unwritten,
                 unreachable=next((r.unreachable for r in rank_results if r.unreachable), None),
                 corrupt=state.corrupt,
+                out=self.out,
             )
             write_result(folder, result)
         except Exception as problem:  # noqa: BLE001  (a full disk, a damaged file; the other rows continue)
