@@ -10,6 +10,7 @@ import pytest
 import measured.accuracy
 import measured.cost
 import measured.fast
+import measured.mass
 import measured.readme
 import measured.suite
 import measured.trace
