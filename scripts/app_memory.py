@@ -38,7 +38,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--limit", type=float, default=40.0, help="MiB that the second half may grow by")
+    parser.add_argument("--limit", type=float, default=15.0, help="MiB that the second half may grow by")
     given = parser.parse_args()
     words = [sys.executable, "-m", "vidcompress", "app", "--max-new-tokens", "8"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ}) as server:

@@ -279,6 +279,9 @@ def test_the_cost_pane_says_what_the_estimate_says() -> None:
     assert (
         f"{estimate('qwen3-vl-8b', frames=8, frame_size=(480, 640)).visual['total']:,} visual tokens" in clip
     )
+    fixed = cost_pane("llava-onevision-7b", "clip", 640, 480, 8, "globalcom2", 0.1, 1, devices()[0])
+    assert f"{estimate('llava-onevision-7b', frames=8).visual['total']:,} visual tokens" in fixed
+    assert "have one size" in fixed and "have one size" not in clip + pane
     assert "llava-next-7b" in models()
     assert 'role="alert"' in cost_pane("llava-next-7b", "picture", 672, 672, 1, "globalcom2", 0.0, 1, "H200")
     assert 'role="alert"' not in pane
@@ -370,14 +373,21 @@ def test_the_command_serves_asks_nothing_outside_and_leaves_nothing(
 ) -> None:
     """A real process from start to SIGTERM, with its own folder for temporary files."""
     gradio_client = pytest.importorskip("gradio_client", reason="needs gradio: pip install '.[app]'")
-    _, port = server.check_address("127.0.0.1", None)
+    port = _free_port()
     folder, looked = tmp_path / "tmp", tmp_path / "looked"
     folder.mkdir()
     words = [sys.executable, "-c", GUARDED, str(looked), "app", "--port", str(port), "--max-new-tokens", "8"]
     with subprocess.Popen(words, env=_environment(folder), stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            url = next(line for line in process.stderr if line.startswith("http")).split()[0]
+            before: list[str] = []
+            for line in process.stderr:
+                if line.startswith("http"):
+                    break
+                before.append(line)
+            else:
+                pytest.fail("".join(before))
+            url = line.split()[0]
             assert url == f"http://127.0.0.1:{port}"
             assert (own := _only(folder)).name.startswith("vidcompress-app-")
             client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
@@ -405,6 +415,12 @@ def test_the_command_serves_asks_nothing_outside_and_leaves_nothing(
             process.kill()
     assert not own.exists()
     assert not looked.exists(), looked.read_text()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _only(folder: Path) -> Path:

@@ -48,7 +48,10 @@ def lookups() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def url(qa: vidcompress.VisualQA, lookups: list[str]) -> Iterator[str]:
-    with running_app(qa, max_new_tokens=12) as address:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with running_app(qa, port=port, max_new_tokens=12) as address:
         yield address
 
 

@@ -16,7 +16,7 @@ import vidcompress
 from browser import open_file, pixels, watched_page
 from vidcompress.cli import main
 from vidcompress.qa import Comparison
-from vidcompress.qa.viewer.page import embedded
+from vidcompress.qa.viewer.page import embedded, json_in_html
 
 EVIL = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\"><!--"
 
@@ -276,13 +276,16 @@ def test_an_error_of_a_script_is_noticed(chromium: Any, tmp_path: Path) -> None:
         assert any("nobody" in complaint for complaint in watch.complaints)
 
 
-@pytest.mark.parametrize("width", [360, 1000])
+@pytest.mark.parametrize(("width", "script"), [(360, False), (1000, True)], ids=["notebook", "inserted"])
 def test_a_frame_has_the_height_of_its_page(
-    chromium: Any, tmp_path: Path, clip_rows: Comparison, width: int
+    chromium: Any, tmp_path: Path, clip_rows: Comparison, width: int, script: bool
 ) -> None:
     """As in a notebook, and as in the HTML of gradio, where scripts that are not in a frame do not run."""
     path = tmp_path / "notebook.html"
-    path.write_text(f"<!doctype html><p>before</p>{clip_rows._repr_html_()}<p>after</p>", encoding="utf-8")
+    text = clip_rows._repr_html_()
+    if script:
+        text = f"<div id=place></div><script>place.innerHTML = {json_in_html(text)}</script>"
+    path.write_text(f"<!doctype html><p>before</p>{text}<p>after</p>", encoding="utf-8")
     with watched_page(chromium, width=width) as (page, watch):
         url = open_file(page, path)
         inside = page.frame_locator("iframe")

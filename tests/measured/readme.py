@@ -64,14 +64,6 @@ def first_try() -> str:
 
 
 @says(README)
-def a_tenth() -> str:
-    columns = [(name, 0.1) for name in (NEXT, CLIP, IMAGE)]
-    holds(all(behind(*column, "divprune") < 1 for column in columns), "divprune is first or close to it")
-    holds(any(behind(*column, "divprune") == 0 for column in columns), "somewhere it is first")
-    return "| `divprune` | it is the best single method there or close to it, but slower to select |"
-
-
-@says(README)
 def a_quarter_of_a_clip() -> str:
     holds(next(iter(singles(CLIP, 0.25))) == "evs", "evs is first")
     holds(clear(CLIP, 0.1, "evs", "random") < 0, "and below random at a tenth")

@@ -65,7 +65,6 @@ def serve(
         int | None,
         typer.Option(
             "--port",
-            "-p",
             help="Port to bind to.",
             show_default="first free from 7860",
             rich_help_panel=SERVER,

@@ -41,7 +41,7 @@ EXAMPLES: Final = {
     111716: "2a7732bc53a820457aef4b6307a04c80a81a15d35c17e0701a9627c47cca7e03",  # scene.png
     14144: "9e2e22803ebd71e7bf79c32e98c01f4e9e46f2f9e75bec8852ccab1ca01d5c37",  # clip.mp4
 }
-"""Bytes and SHA-256 of the media in `examples/`, which an installed package does not contain."""
+"""Bytes and SHA-256 of the media in `examples/`, of which there are copies in many folders."""
 
 KEYS = tuple(QuestionItem.__annotations__)
 

@@ -206,13 +206,13 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
-            visual.scores = scores_of_all(selections[key], tokens[key].layout)
-            visual.mass = masses.get(key)
+            visual.scores, visual.mass = scores_of_all(selections[key], tokens[key].layout), masses.get(key)
             visual.left = None if inside is None else partial(inside.kept, row, number)
             if key in homes and visual.kept < span.length:
                 visual.position_scale = homes[key] / span.length
-            visual.view_text = total_length(texts.get(key, ()))
-            visual.view_text_dropped = total_length(gone.get(key, ()))
+            if texts:
+                visual.view_text = total_length(texts[key])
+                visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     if scaled:
         note_unknown_home(report, adapter)

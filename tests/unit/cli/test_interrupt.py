@@ -35,6 +35,7 @@ WAYS = {
         "; the answers so far are in out, and the same command goes on from there",
     ),
     "results": (("out",), "vidcompress.tools.evaluation.report.load.read_rows", ""),
+    "app": ((), "vidcompress.qa.visual_qa.load_model", ""),
     "doctor": ((), "vidcompress.tools.doctor.run", ""),
     "methods": ((), "vidcompress.cli.listings.method_entries", ""),
     "models": ((), "vidcompress.cli.listings.family_entries", ""),

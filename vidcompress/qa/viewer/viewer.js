@@ -47,7 +47,7 @@
       this.root = root;
       this.data = data;
       this.id = `kept-${++viewers}`;
-      this.state = { row: data.rows.length > 1 ? 1 : 0, shows: "kept", layer: "", frames: data.visuals.map(() => 0) };
+      this.state = { row: data.start ?? (data.rows.length > 1 ? 1 : 0), shows: "kept", layer: "", frames: data.visuals.map(() => 0) };
       this.cache = new Map();
       this.pictures = [];
       this.playing = null;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from vidcompress.adapters.families import get_family
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.known_shapes import known_shapes
 from vidcompress.tools.app import render
@@ -56,17 +57,22 @@ def cost_pane(
         new_tokens: tokens of the answer.
         device: one of `devices`.
     """
-    size = int(height), int(width)
-    asked: dict[str, Any] = (
-        {"size": size} if medium == "picture" else {"frames": int(frames), "frame_size": size}
-    )
-    asked["new_tokens"] = int(new_tokens)
+    size, note = (int(height), int(width)), ""
+    asked: dict[str, Any] = {"new_tokens": int(new_tokens)}
     try:
         shape = _model(model)
+        if medium == "picture":
+            asked["size"] = size
+        else:
+            asked["frames"] = int(frames)
+            if get_family(shape.geometry.model_type).clip_layout is None:
+                note = "Frames of this model have one size, so width and height change nothing."
+            else:
+                asked["frame_size"] = size
         rows = [
             estimate(shape, **asked),
             estimate(shape, **asked, method=method, retention_ratio=retention_ratio),
         ]
     except VidcompressError as error:
         return render.render("cost.html", problem=str(error))
-    return render.cost(rows, device, as_table(rows, TEXT_WIDTH))
+    return render.cost(rows, device, as_table(rows, TEXT_WIDTH), note)

@@ -145,13 +145,14 @@ def preview(upload: Upload | None = None, problem: str = "") -> str:
     )
 
 
-def cost(rows: Sequence[Estimate], device: str, text: str) -> str:
+def cost(rows: Sequence[Estimate], device: str, text: str, note: str = "") -> str:
     """Return the pane of a cost estimate.
 
     Args:
         rows: the uncompressed model and the method.
         device: name of the device whose times are shown.
         text: the full tables.
+        note: remark on the settings.
     """
     whole, least = rows
     first, last = (row.time_s[device] for row in rows)
@@ -159,7 +160,7 @@ def cost(rows: Sequence[Estimate], device: str, text: str) -> str:
     tokens = f"{least.visual['sent']:,} of {least.visual['total']:,} visual tokens reach the language model"
     return render(
         "cost.html",
-        headline=f"{least.model}: {tokens}.",
+        headline=f"{least.model}: {tokens}. {note}".strip(),
         figures=[
             _figure("first token", first["first_token"] * 1e3, last["first_token"] * 1e3, "ms", less=True),
             _figure(

@@ -1,4 +1,4 @@
-"""Server of the app: on this machine alone unless told otherwise, with a folder of its own that it removes."""
+"""Server of the app: on this machine alone unless a host is named, with a folder of its own that it removes."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def running_app(
         ArgumentError: an address that cannot be bound. UnsupportedInputError: gradio is not installed.
     """
     check_gradio()
-    host, port = check_address(host, port)
+    check_address(host, port)
     whole_number("max_new_tokens", max_new_tokens)
     folder = tempfile.mkdtemp(prefix="vidcompress-app-")
     before = os.environ.get(FOLDER)
@@ -149,10 +149,11 @@ def running_app(
         desk = Desk(qa, max_new_tokens)
         page = make_page(desk)
         page.queue(max_size=MOST_IN_LINE, api_open=False)
+        host, free = check_address(host, port)  # again, since importing gradio takes seconds
         try:
             page.launch(
                 server_name=host,
-                server_port=port,
+                server_port=free,
                 share=False,
                 inbrowser=False,
                 quiet=True,
@@ -171,7 +172,7 @@ def running_app(
                 ),
                 css=render.style(),
             )
-            yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            yield f"http://{f'[{host}]' if ':' in host else host}:{free}"
         finally:
             desk.close()
             page.close(verbose=False)

@@ -252,7 +252,7 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"max_tokens": 1.5}, "max_tokens must be a whole number"),
         ({"scores": {"accuracy": "high"}}, "scores.accuracy must be a finite number"),
         ({"scores": [1]}, "scores must be a valid object, got [1]"),
-        ({"samples.score": [1.0]}, "samples: id, score and facts must be lists of one length"),
+        ({"samples.score": [1.0]}, "samples: its lists must be of one length"),
         ({"samples.id": ["0", "0"]}, "with no id twice"),
         ({"samples.score": [1.0, "x"]}, "samples.score.1 must be a finite number, got 'x'"),
         ({"samples.facts": [1, 2]}, "samples.facts.0 must be a valid object, got 1"),

@@ -18,7 +18,7 @@ from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
 from vidcompress.tools.evaluation.report.load import ResultRow
 from vidcompress.tools.evaluation.report.origins import run_origins
 from vidcompress.tools.evaluation.report.page.difference_plot import difference_figures
-from vidcompress.tools.evaluation.report.page.masks import viewer_of
+from vidcompress.tools.evaluation.report.page.masks import rows_with_views, viewer_of
 from vidcompress.tools.evaluation.report.page.questions import QuestionGroup, facts_of, question_groups
 from vidcompress.tools.evaluation.report.run_plots import run_figures
 from vidcompress.tools.runs.journal import write_whole
@@ -120,6 +120,7 @@ def _group(
                 facts["why"] = found
             else:
                 facts["viewer"] = f"v-{number}-{place}"
+                facts["rows"] = rows_with_views(group, facts["id"])
                 viewers.append((facts["viewer"], found))
         questions.append(facts)
     methods = [row.method.partition(":")[0] for row in group.rows]

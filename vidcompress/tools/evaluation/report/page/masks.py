@@ -44,8 +44,13 @@ class FramesAtTimes(SamplingRule):
         return sorted(wanted)[:max_frames]
 
 
+def rows_with_views(group: QuestionGroup, name: str) -> list[int]:
+    """Return the numbers of the rows whose journal states what they kept for a question."""
+    return [place for place, lines in enumerate(group.lines) if lines.get(name, {}).get("views")]
+
+
 def viewer_of(group: QuestionGroup, name: str) -> dict[str, Any] | str:
-    """Return what the viewer shows of a question: a row for each answer whose journal states its views.
+    """Return what the viewer shows of a question: a row for each of `rows_with_views`.
 
     Args:
         group: of the question.
@@ -57,10 +62,8 @@ def viewer_of(group: QuestionGroup, name: str) -> dict[str, Any] | str:
     first = group.rows[0]
     at = first.ids.index(name)
     rows, maps = [], []
-    for row, lines, label in zip(group.rows, group.lines, group.names, strict=True):
-        line = lines.get(name)
-        if line is None or not line.get("views"):
-            continue
+    for place in rows_with_views(group, name):
+        row, line, label = group.rows[place], group.lines[place][name], group.names[place]
         try:
             views = [[ViewMap.from_dict(view) for view in visual] for visual in line["views"]]
             rows.append(_viewer_row(group, row, line, views, name))

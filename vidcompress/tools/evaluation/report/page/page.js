@@ -97,8 +97,11 @@
     }
     const frame = document.createElement("iframe");
     frame.title = `What was kept: ${question.text}`;
+    const viewer = read(question.viewer), row = question.rows.indexOf(Number(at("lost").value));
+    if (row >= 0) viewer.start = row;
+    const text = JSON.stringify(viewer).replaceAll("<", "\\u003c").replaceAll(">", "\\u003e");
     // A function, so that no sign in the data is read as a pattern of the replacement.
-    frame.srcdoc = read("shell").replace("@data@", () => at(question.viewer).textContent);
+    frame.srcdoc = read("shell").replace("@data@", () => text);
     place.replaceChildren(frame);
   };
 
