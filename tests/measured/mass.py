@@ -66,6 +66,6 @@ def lost_at_a_tenth() -> str:
     ours = sorted(score(table, "none") - score(table, OURS) for table in tables)
     drawn = sorted(score(table, "none") - score(table, f"random:{LEVERS}") for table in tables)
     return (
-        f"On 1,000 new questions a column census loses {ours[0]:.1f} to {ours[-1]:.1f} points at a tenth, and random with "
-        f"both levers {drawn[0]:.1f} to {drawn[-1]:.1f}."
+        f"On 1,000 new questions a column census loses {ours[0]:.1f} to {ours[-1]:.1f} points at a tenth, and random "
+        f"with both levers {drawn[0]:.1f} to {drawn[-1]:.1f}."
     )
