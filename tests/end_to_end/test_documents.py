@@ -20,6 +20,7 @@ from refresh_documents import refreshed, without_times
 from result_files import run_of
 from vidcompress.cli import app, main
 from vidcompress.cli.listings import embedded_entries, family_entries, method_entries
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 TEXTS = {name_of(page): page.read_text(encoding="utf-8") for page in documents()}
 BLOCKS = [(name, block) for name, text in TEXTS.items() for block in blocks(text)]
@@ -56,6 +57,9 @@ def test_every_block_is_run_or_has_a_reason(name: str, block: Block) -> None:
     elif block.language == "json":
         for line in block.body.splitlines():
             assert json.loads(line)["question"]
+    elif block.language == "toml":
+        rest = {"models": [{"name": "tiny-onevision"}], "methods": ["random"], "ratios": [0.25]}
+        assert read_sweep({**rest, **tomllib.loads(block.body)}, name="of the page").rows()
     elif block.language == "markdown":
         assert block.body.startswith(ROWS)  # which test_guides puts into the table
     elif block.language == "bibtex":
@@ -148,7 +152,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Image.open(ROOT / "examples" / "scene.png") as scene:
         scene.convert("RGB").save(tmp_path / "photo.jpg", quality=95)
     write_benchmark(tmp_path / "my-benchmark", broken=False)
-    run_of(tmp_path / "runs" / "first-look", questions=4)
+    for run in ("first-look", "first", "second"):
+        run_of(tmp_path / "runs" / run, questions=4)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
