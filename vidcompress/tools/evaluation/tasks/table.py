@@ -71,8 +71,8 @@ class TableTask:
         self.revision = source.revision
         if columns or settings or self._outer:
             sizes = [(path.name, path.stat().st_size) for path in sorted(self._outer) if path.is_file()]
-            stated = json.dumps([sorted(columns), settings, sizes]).encode()
-            self.revision += f"+{hashlib.sha256(stated).hexdigest()[:12]}"
+            content = json.dumps([sorted(columns), settings, sizes]).encode()
+            self.revision += f"+{hashlib.sha256(content).hexdigest()[:12]}"
 
     def items(self) -> list[Item]:
         """The questions, in the order of the rows."""
