@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vidcompress.qa.compare.row import ComparisonRow
 from vidcompress.qa.viewer.page import viewer_page
 from vidcompress.qa.viewer.rows import ViewerRow
 
 
-def comparison_page(
-    rows: Sequence[ComparisonRow], *, question: str, shared_ms: Mapping[str, float], remarks: Sequence[str]
-) -> str:
+def comparison_page(rows: Sequence[ComparisonRow], *, question: str, remarks: Sequence[str]) -> str:
     """Make the page of a comparison; reads from the device.
 
     Args:
         rows: the uncompressed model first.
         question: text of the question.
-        shared_ms: milliseconds of decode and preprocess, which all rows share.
         remarks: sentences below the rows.
 
     Returns:
         A whole HTML file, as `viewer_page` makes it.
     """
     media = next((row.answer.media for row in rows if row.answer is not None), ())
-    shown = [_row(row, rows[0], shared_ms) for row in rows]
+    shown = [_row(row, rows[0]) for row in rows]
     return viewer_page(shown, question=question, media=media, remarks=remarks)
 
 
-def _row(row: ComparisonRow, baseline: ComparisonRow, shared_ms: Mapping[str, float]) -> ViewerRow:
+def _row(row: ComparisonRow, baseline: ComparisonRow) -> ViewerRow:
     """Return a row of the viewer."""
     plain = row.label == "none"
     method, budget = ("all tokens", "") if plain else (row.label, row.budget_text)
@@ -38,7 +35,7 @@ def _row(row: ComparisonRow, baseline: ComparisonRow, shared_ms: Mapping[str, fl
     return ViewerRow.of_report(
         row.answer.report,
         row.answer.text,
-        timing_ms={**shared_ms, **row.median_ms},
+        timing_ms=row.median_ms,  # decode and preprocess are in none of the rows, and a remark states them
         method=method,
         budget=budget,
         same=None

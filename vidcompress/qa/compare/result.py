@@ -68,7 +68,6 @@ class Comparison:
         return comparison_page(
             self.rows,
             question=self.question,
-            shared_ms=self.shared_ms,
             remarks=[*self._times_said(), *self._left_out()],
         )
 

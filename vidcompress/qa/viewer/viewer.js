@@ -433,7 +433,7 @@
       const arrays = pane.views.map((at) => this.view(number, at));
       const [one] = pane.frame ? [] : pane.views.map((at) => views[at].kind);
       const kind = pane.views.length > 1 && one ? plural(one, pane.views.length) : one ?? "";
-      if (!this.row.visuals.length || !pane.views.length) return [kind, kind];
+      if (!this.row.visuals.length || !pane.views.length) return [kind, ""];
       const sum = (pick) => arrays.reduce((all, one) => all + pick(one), 0);
       const counts = arrays.map(({ count }) => count);
       const several = arrays.length > 1 && arrays.length <= 12 && !this.layer ? ` (${counts.join(", ")})` : "";

@@ -290,3 +290,14 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="no row has a score to draw"):
         plot_rows(rows, tmp_path / "plots")
     assert not (tmp_path / "plots").exists()
+
+
+def test_points_of_one_budget_stand_side_by_side() -> None:
+    """All methods at one number of tokens: none hides another."""
+    one = {label: [Point(32.0, 80.0, 75.0, 85.0)] for label in ("a", "b", "c")}
+    for log_x in (True, False):
+        places = [points[0].x for points in side_by_side(one, log_x).values()]
+        assert len(set(places)) == 3 and places == sorted(places)
+        assert sum(places) / 3 == pytest.approx(32, rel=0.01)
+    bare = {label: [Point(32.0, 80.0)] for label in "ab"}
+    assert side_by_side(bare, True) == bare, "the control: points without bars stay"

@@ -63,9 +63,9 @@ class RunOrigin:
 
 
 def run_origins(rows: Iterable[ResultRow]) -> list[RunOrigin]:
-    """Origins of rows, in the order of the rows: one per folder, command and what is stated."""
+    """Origins of rows, in the order of the rows, each row once: one per folder, command and what is stated."""
     groups: dict[tuple[str, str, str], list[ResultRow]] = {}
-    for row in rows:
+    for row in {row.path: row for row in rows}.values():
         key = str(row.path.parent.parent), _command(row), repr(origin_of(row))
         groups.setdefault(key, []).append(row)
     return [

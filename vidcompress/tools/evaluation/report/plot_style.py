@@ -188,10 +188,13 @@ def side_by_side(
     """
     moved = {label: list(points) for label, points in series.items()}
     xs = [p.x for points in series.values() for p in points]
-    if len(set(xs)) < 2:
+    if not xs or (log_x and min(xs) <= 0):
         return moved
     scale = math.log if log_x else float
-    step = beside * (scale(max(xs)) - scale(min(xs)))
+    width = scale(max(xs)) - scale(min(xs))
+    if not width:  # one place has no range: take about that to the uncompressed model
+        width = 2.0 if log_x else abs(xs[0]) or 1.0
+    step = beside * width
     with_bars = [
         (scale(p.x), i, label)
         for label, points in series.items()

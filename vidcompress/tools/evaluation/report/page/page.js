@@ -16,7 +16,8 @@
   };
   const isControl = (method) => method === "random" || method === "uniform";
 
-  // At first: what the first method at its smallest budget lost and random at the same budget kept.
+  // At first: what globalcom2, or the first method, lost at its smallest budget and random at the same one kept; where
+  // there is nothing of that, what any two rows tell apart.
   const first = () => {
     const rows = group.rows.map((name, place) => place);
     const methods = rows.filter((n) => group.budgets[n] !== "all" && !isControl(group.methods[n]));
@@ -24,8 +25,14 @@
     const name = names.includes("globalcom2") ? "globalcom2" : names[0];
     const lost = methods.length ? methods.filter((n) => group.methods[n] === name).pop() : rows[0];
     const rival = rows.find((n) => group.methods[n] === "random" && group.budgets[n] === group.budgets[lost]);
-    return [lost, rival === undefined ? "any" : rival];
+    if (rival !== undefined && group.questions.some((q) => tells(q, lost, rival))) return [lost, rival];
+    for (const one of [lost, ...rows]) {
+      const other = rows.find((n) => group.questions.some((q) => tells(q, one, n)));
+      if (other !== undefined) return [one, other];
+    }
+    return ["any", "any"];
   };
+  const tells = (question, lost, kept) => question.right[lost] === false && question.right[kept] === true;
 
   const start = () => {
     const rows = group.rows.map((name, place) => [String(place), name]);
@@ -58,13 +65,13 @@
   };
 
   const list = () => {
-    const all = fits(), masked = all.filter((q) => q.viewer);
+    const all = fits(), masked = all.filter((q) => q.viewer || q.why);
     const only = at("seen").checked;
     const rows = only ? masked : all;
     const lost = at("lost").value, kept = at("kept").value;
     at("lost-head").textContent = lost === "any" ? "" : group.rows[lost];
     at("kept-head").textContent = kept === "any" ? "" : group.rows[kept];
-    at("count").textContent = `${all.length} of ${group.asked} questions fit; ${masked.length} of them are here with their masks.`;
+    at("count").textContent = `${all.length} of ${group.asked} questions fit; ${masked.length} of them are here with their masks or the reason why not.`;
     at("list").tBodies[0].replaceChildren(...rows.slice(0, shown).map((question) => {
       const line = document.createElement("tr"), name = document.createElement("td"), button = document.createElement("button");
       const expected = document.createElement("td");
