@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--disable-component-update --disable-sync"
 ).split()
 LOOPBACK_ONLY = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-"""No name is looked up, so that what a page asks of others fails here and reaches nobody."""
+"""No name is looked up, so that a request to another host fails here."""
 
 
 @dataclass

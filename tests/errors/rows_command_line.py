@@ -635,7 +635,7 @@ ROWS += [
         ("{run}", "--html", "no/such/page.html"),
         "its folder does not exist; make it first",
     ),
-    Words("results", "html", ("{run}", "--html", "{empty}"), "must end in .html"),
+    Words("results", "html", ("{run}", "--html", "{empty}"), "is a folder; name a file in it"),
     Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number from 0 to"),
     Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),

@@ -108,6 +108,8 @@ def results(
     ] = False,
 ) -> None:
     """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
+    from vidcompress.checks import whole_number
+    from vidcompress.cli.ask import check_page
     from vidcompress.tools.evaluation.report.load import read_rows
     from vidcompress.tools.evaluation.report.origins import differences_of_origins
 
@@ -123,7 +125,8 @@ def results(
         chosen,
     )
     compared = [_pair(text) for text in pairs or ()]
-    _check_html(html, questions)
+    check_page(html, True)
+    whole_number("questions", questions, least=0, most=10_000)
     rows, notes = read_rows([Path(run) for run in runs])
     if baseline:
         base_rows, base_notes = read_rows([Path(run) for run in baseline])
@@ -145,23 +148,6 @@ def results(
         typer.echo(f"wrote {html}", err=True)
 
 
-def _check_html(path: Path | None, questions: int) -> None:
-    """Refuse a page that cannot be written, before anything is read."""
-    from vidcompress.checks import whole_number
-    from vidcompress.errors import ArgumentError
-
-    whole_number("questions", questions, least=0, most=10_000)
-    if path is None:
-        return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ArgumentError(f"--html={str(path)!r}: must end in .html")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        what = (
-            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
-        )
-        raise ArgumentError(f"--html={str(path)!r}: {what}")
-
-
 def _write_html(
     rows: list[ResultRow],
     pairs: list[tuple[str, str]],
@@ -172,20 +158,22 @@ def _write_html(
     questions: int,
 ) -> list[str]:
     """Write the page; return remarks on what it lacks."""
+    from vidcompress.cli.ask import save_page
     from vidcompress.progress import counting_bar
-    from vidcompress.tools.evaluation.report.page.build import write_page
+    from vidcompress.tools.evaluation.report.page.build import results_page
 
     published = [] if against is None else _published(rows, against)[0]
     with counting_bar() as bar:
         task = bar.add_task("questions", total=None)
-        return write_page(
+        page, lacking = results_page(
             rows,
             _tables(rows, pairs, published, parts),
             notes,
-            path,
             questions=questions,
             advance=lambda done: bar.advance(task, done),
         )
+    save_page(page, path)
+    return lacking
 
 
 @dataclass

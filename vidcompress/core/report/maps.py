@@ -17,8 +17,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 Place: TypeAlias = tuple[float, float, float, float]
 
 WHOLE: Place = (0.0, 0.0, 1.0, 1.0)
-MOST = 4096
-"""Most rows or columns of a grid that is read from a file."""
+MOST_CELLS = 65_536
+"""Most cells of a grid that is read from a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +55,13 @@ class ViewMap:
             ArgumentError: a field is missing or not as `to_dict` writes it.
         """
         kind: Any = entry.get("kind")
-        grid = entry.get("grid")
+        grid: Any = entry.get("grid")
         one_of("kind", kind, get_args(ViewKind))
-        if (
-            not isinstance(grid, list)
-            or len(grid) != 2
-            or not all(is_whole(n) and 0 <= n <= MOST for n in grid)
-        ):
-            raise ArgumentError(f"grid={shown(grid)}: must be [rows, cols], whole numbers from 0 to {MOST}")
+        pair = isinstance(grid, list) and len(grid) == 2 and all(is_whole(n) and n >= 0 for n in grid)
+        if not pair or grid[0] * grid[1] > MOST_CELLS or max(grid) > MOST_CELLS:
+            raise ArgumentError(
+                f"grid={shown(grid)}: must be [rows, cols], whole numbers, of at most {MOST_CELLS} cells"
+            )
         size = (int(grid[0]), int(grid[1]))
         kept = mask_of(entry.get("mask"), size)
         place, time, stages = entry.get("place"), entry.get("time"), entry.get("stages", {})

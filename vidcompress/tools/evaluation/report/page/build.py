@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from vidcompress.errors import ArgumentError, UnsupportedInputError, one_line, shown
+from vidcompress.errors import UnsupportedInputError
 from vidcompress.qa.viewer.page import json_in_html, page_of
 from vidcompress.table import Table
 from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
@@ -21,7 +20,6 @@ from vidcompress.tools.evaluation.report.page.difference_plot import difference_
 from vidcompress.tools.evaluation.report.page.masks import rows_with_views, viewer_of
 from vidcompress.tools.evaluation.report.page.questions import QuestionGroup, facts_of, question_groups
 from vidcompress.tools.evaluation.report.run_plots import run_figures
-from vidcompress.tools.runs.journal import write_whole
 from vidcompress.tools.runs.plot_files import svg_of
 
 MOST_LISTED = 5_000
@@ -29,30 +27,25 @@ MOST_LISTED = 5_000
 DATA = "@data@"
 
 
-def write_page(
+def results_page(
     rows: Sequence[ResultRow],
     tables: Sequence[Table],
     notes: Sequence[str],
-    path: Path,
     *,
     questions: int = 40,
     advance: Callable[[int], None] = lambda done: None,
-) -> list[str]:
-    """Write the page of some runs.
+) -> tuple[str, list[str]]:
+    """Make the page of some runs.
 
     Args:
         rows: from `read_rows`.
         tables: scores and differences.
         notes: remarks below them.
-        path: the HTML file.
         questions: most questions of each task that are shown with their pictures and masks.
         advance: called with the number of questions whose masks were drawn.
 
     Returns:
-        Remarks on what the page lacks, such as plots without matplotlib.
-
-    Raises:
-        ArgumentError: the file cannot be written.
+        The HTML file, and remarks on what it lacks, such as plots without matplotlib.
     """
     groups = question_groups(rows)
     figures, lacking = _figures(rows)
@@ -73,13 +66,7 @@ def write_page(
         shell=Markup(json_in_html(_shell())),
         json=lambda value: Markup(json_in_html(value)),
     )
-    try:
-        write_whole(path, [page.encode("utf-8")])
-    except OSError as error:
-        raise ArgumentError(
-            f"html={shown(str(path))}: cannot be written ({one_line(error)}); name another"
-        ) from error
-    return lacking
+    return page, lacking
 
 
 def _part(name: str) -> str:

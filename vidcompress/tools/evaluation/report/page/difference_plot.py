@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vidcompress.tools.evaluation.report.leaderboard import Leaderboard
-from vidcompress.tools.evaluation.report.plot_style import COLOURS, MARKERS
+from vidcompress.tools.evaluation.report.plot_style import COLOURS, GREY, MARKERS
 from vidcompress.tools.evaluation.report.tables import column_names, in_per_cent
 from vidcompress.tools.runs.plot_files import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_GREY = "#8a8d93"
 
 
 def difference_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:
@@ -40,8 +38,8 @@ def difference_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]
         place, places, labels = 0.0, [], []
         for number, (budget, entries) in enumerate(group for group in groups if group[1]):
             colour = COLOURS[number % len(COLOURS)]
-            for count, (entry, gap) in enumerate(entries):
-                shade = _GREY if entry.is_control else colour
+            for entry, gap in entries:
+                shade = GREY if entry.is_control else colour
                 axes.errorbar(
                     scale * gap.mean,
                     place,
@@ -51,13 +49,12 @@ def difference_figures(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]
                     markerfacecolor="white" if entry.is_control else shade,
                     markersize=5,
                     linewidth=1.2,
-                    label=budget if count == 0 else None,
                 )
                 places.append(place)
                 labels.append(f"{entry.method}, {budget}")
                 place += 1
             place += 1
-        axes.axvline(0, color=_GREY, linewidth=1, linestyle="--")
+        axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
         axes.set_yticks(places, labels, fontsize=8)
         axes.invert_yaxis()
         axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
