@@ -370,7 +370,7 @@ def test_what_cannot_go_together_is_refused(option: dict[str, Any], message: str
             "fastv",
             {"retention_ratio": 0.2},
             BudgetError,
-            "the first 1 take in all of them, so its floor is 3",
+            "all of them are in the first layer, so its floor is 3",
         ),
         ("pdrop", {"retention_ratio": 0.2}, BudgetError, "as in 'globalcom2[+]pdrop'"),
         ("pdrop", {"retention_ratio": 0.2, "schedule": "fit"}, BudgetError, "as in 'globalcom2[+]pdrop'"),

@@ -33,10 +33,7 @@ def run(*words: str) -> str:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the embedded model on pictures and clips."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    words = (
-        "eval --task shapes:image --task shapes:clip --limit 40 --methods globalcom2,random -r 0.1 --quiet"
-    )
-    words = words.replace(" --quiet", "")
+    words = "eval --task shapes:image --task shapes:clip --limit 40 --methods globalcom2,random -r 0.1"
     run(*words.split(), "--out", str(out))
     return out
 

@@ -86,7 +86,7 @@ def test_batch_gives_the_answers_of_single_questions(
 def test_text_only(qa: vidcompress.VisualQA) -> None:
     answer = qa.ask(QUESTION, max_new_tokens=3)
     assert answer.report.visual_tokens() == {"total": 0, "budget": 0, "kept": 0, "per_view": []}
-    with pytest.raises(vidcompress.ArgumentError, match="index=0: the question had 0 images"):
+    with pytest.raises(vidcompress.ArgumentError, match="index=0: the question had no image and no video"):
         answer.overlay()
 
 

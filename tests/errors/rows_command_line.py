@@ -636,6 +636,16 @@ ROWS += [
         "its folder does not exist; make it first",
     ),
     Words("results", "html", ("{run}", "--html", "{empty}"), "is a folder; name a file in it"),
+    Words(
+        "results", "card", ("{run}", "--model-index", "card.txt"), "must end in .md", names="--model-index"
+    ),
+    Words(
+        "results",
+        "card",
+        ("{run}", "--model-index", "no/such/x.md"),
+        "its folder does not exist; make it first",
+        names="--model-index",
+    ),
     Words("results", "questions", ("{run}", "--questions", "-1"), "must be a whole number from 0 to"),
     Words("results", "questions", ("{run}", "--questions", "x"), NOT_WHOLE, names="--questions"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),

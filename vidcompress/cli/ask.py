@@ -187,7 +187,7 @@ def ask(
         pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
         if html is not None:
-            save_page(answer.html(), html)
+            save_text("--html", answer.html(), html)
     said = say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn, masks)
     entry["html"] = None if html is None else str(html)
@@ -256,7 +256,7 @@ def check_overlay(path: Path | None, media: bool, *, animated: bool | None = Non
     if path.suffix.lower() not in (*STILL, *(ENDINGS if animated else ())):
         more = "" if animated is None else ", or for a clip in .gif or .mp4"
         raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp{more}")
-    _check_place("--overlay", path)
+    check_place("--overlay", path)
 
 
 def check_page(path: Path | None, media: bool) -> None:
@@ -272,13 +272,11 @@ def check_page(path: Path | None, media: bool) -> None:
         return
     if not media:
         raise ArgumentError(f"--html={str(path)!r}: there is nothing to show; add a picture or a clip")
-    _check_place("--html", path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ArgumentError(f"--html={str(path)!r}: must end in .html or .htm")
+    check_place("--html", path, (".html", ".htm"))
 
 
-def _check_place(option: str, path: Path) -> None:
-    """Refuse a file whose folder does not exist or may not be written to."""
+def check_place(option: str, path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file whose folder does not exist or may not be written to, or that ends in none of the suffixes."""
     from vidcompress.errors import ArgumentError
 
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -288,10 +286,12 @@ def _check_place(option: str, path: Path) -> None:
         raise ArgumentError(f"{option}={str(path)!r}: {what}")
     if not os.access(path.absolute().parent, os.W_OK):
         raise ArgumentError(f"{option}={str(path)!r}: its folder may not be written to; name another")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ArgumentError(f"{option}={str(path)!r}: must end in {' or '.join(suffixes)}")
 
 
-def save_page(text: str, path: Path) -> None:
-    """Write a page, whole or not at all."""
+def save_text(option: str, text: str, path: Path) -> None:
+    """Write the file of an option, whole or not at all."""
     from vidcompress.errors import VidcompressError, one_line
 
     part = path.with_stem(f".{path.stem}-part")
@@ -301,7 +301,7 @@ def save_page(text: str, path: Path) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise VidcompressError(
-            f"--html={str(path)!r}: cannot be written ({one_line(error)}); name another file"
+            f"{option}={str(path)!r}: cannot be written ({one_line(error)}); name another file"
         ) from error
 
 

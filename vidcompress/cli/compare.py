@@ -13,8 +13,8 @@ from vidcompress.cli.ask import (
     check_numbers,
     check_overlay,
     check_page,
-    save_page,
     save_pictures,
+    save_text,
     say_remarks,
 )
 from vidcompress.cli.library_output import loading, quiet
@@ -182,7 +182,7 @@ def compare(
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
         if html is not None:
-            save_page(comparison.html(), html)
+            save_text("--html", comparison.html(), html)
         entry = comparison.to_dict(provenance(), masks=masks) if as_json else {}
     if as_json and comparison.baseline.answer is not None:  # else below the table
         say_remarks(comparison.baseline.answer.report.notes)

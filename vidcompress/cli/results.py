@@ -90,6 +90,16 @@ def results(
             rich_help_panel=OUTPUT,
         ),
     ] = 40,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            "--model-index",
+            help="Write the scores into the metadata of a Hugging Face model card, a new one or one that exists.",
+            metavar="<README.md>",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     output_format: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +119,7 @@ def results(
 ) -> None:
     """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
     from vidcompress.checks import whole_number
-    from vidcompress.cli.ask import check_page
+    from vidcompress.cli.ask import check_page, check_place
     from vidcompress.tools.evaluation.report.load import read_rows
     from vidcompress.tools.evaluation.report.origins import differences_of_origins
 
@@ -126,6 +136,8 @@ def results(
     )
     compared = [_pair(text) for text in pairs or ()]
     check_page(html, True)
+    if card is not None:
+        check_place("--model-index", card, (".md",))
     whole_number("questions", questions, least=0, most=10_000)
     rows, notes = read_rows([Path(run) for run in runs])
     if baseline:
@@ -143,9 +155,21 @@ def results(
         report.plots = plot_rows(rows, plot)
     if html is not None:
         report.notes += _write_html(rows, compared, against, parts, report.notes, html, questions)
+    if card is not None:
+        report.notes += _write_card(rows, card)
     _print(report, shown_rows, chosen, plot)
-    if html is not None:
-        typer.echo(f"wrote {html}", err=True)
+    for path in filter(None, (html, card)):
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _write_card(rows: list[ResultRow], path: Path) -> list[str]:
+    """Put the scores into a card; return remarks."""
+    from vidcompress.cli.ask import save_text
+    from vidcompress.tools.evaluation.report.model_card import read_card, with_model_index
+
+    card, notes = with_model_index(read_card(path), rows, str(path))
+    save_text("--model-index", card, path)
+    return notes
 
 
 def _write_html(
@@ -158,7 +182,7 @@ def _write_html(
     questions: int,
 ) -> list[str]:
     """Write the page; return remarks on what it lacks."""
-    from vidcompress.cli.ask import save_page
+    from vidcompress.cli.ask import save_text
     from vidcompress.progress import counting_bar
     from vidcompress.tools.evaluation.report.page.build import results_page
 
@@ -172,7 +196,7 @@ def _write_html(
             questions=questions,
             advance=lambda done: bar.advance(task, done),
         )
-    save_page(page, path)
+    save_text("--html", page, path)
     return lacking
 
 

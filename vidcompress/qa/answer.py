@@ -143,6 +143,10 @@ class Answer:
     def _drawn_over(self, index: int) -> Any:
         """Return the image, or the frames of the video, that was encoded."""
         if not is_whole(index) or not 0 <= index < len(self.media):
+            if not self.media:
+                raise ArgumentError(
+                    f"index={shown(index)}: the question had no image and no video; ask about one to see what was kept"
+                )
             raise ArgumentError(
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
                 "pass a whole number below that"

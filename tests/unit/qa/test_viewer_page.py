@@ -180,6 +180,20 @@ def test_a_frame_holds_the_page_as_its_text() -> None:
     assert html.unescape(inside) == page and frame.count("<") == 2
 
 
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("how many\n<b>cars</b>?", "how many &lt;b&gt;cars&lt;/b&gt;? - what was kept"),
+        ("@data@ @title@", "@data@ @title@ - what was kept"),
+        ("word " * 40, "word " * 15 + "... - what was kept"),
+        ("\x00\ud800", "What was kept"),
+    ],
+)
+def test_the_title_begins_with_the_question(question: str, title: str) -> None:
+    page = viewer_page([row(view(1))], question=question, media=[noise(1, 8, 8)])
+    assert re.findall("<title>(.*?)</title>", page, re.DOTALL) == [title]
+
+
 def test_the_page_loads_nothing() -> None:
     page = viewer_page([row(view(1))], question="what?", media=[noise(1)])
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'" in page

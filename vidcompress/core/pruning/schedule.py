@@ -129,8 +129,9 @@ def unreachable(name: str, budget: int, floor: Schedule, *, fit: bool) -> Budget
         if fit
         else "raise the budget, or pass schedule='fit', which prunes at earlier layers"
     )
+    first = floor.stages[0].layer if floor.stages else floor.layers
     return BudgetError(
         f"method {name!r} cannot keep {budget} of {floor.total} visual tokens on average over {floor.layers} layers: "
-        f"the first {floor.stages[0].layer if floor.stages else floor.layers} take in all of them, so its floor is "
+        f"all of them are in the first {f'{first} layers' if first > 1 else 'layer'}, so its floor is "
         f"{100 * share:.1f} %; {way_out}"
     )

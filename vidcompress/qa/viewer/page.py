@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ _MOST, _LEAST = 72_000, 1_500
 """Bytes of all pictures together at most, and of each at least that it may take whatever the page's size."""
 _FRAME_HEIGHT = 760
 """Height of the frame in pixels where its page may not set it."""
+_TITLE = 80
+"""Most characters of a question in the title of its page."""
 _SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _LEVELS = len(_SIGNS) - 2
 """Largest level of a score or mass; the last sign of the 64 stands for a cell without one."""
@@ -80,6 +83,11 @@ def embedded(page: str) -> str:
 def page_of(data: dict[str, Any]) -> str:
     """Return the HTML file of `viewer_data`."""
     head, _, tail = _shell().partition("@data@")
+    printable = "".join(sign if sign.isprintable() else " " for sign in str(data.get("question", "")))
+    question = shorten(printable, _TITLE, placeholder=" ...")
+    head = head.replace(
+        "@title@", html.escape(f"{question} - what was kept" if question else "What was kept")
+    )
     return head + json_in_html(data) + tail
 
 

@@ -47,7 +47,7 @@
       this.root = root;
       this.data = data;
       this.id = `kept-${++viewers}`;
-      this.state = { row: data.start ?? (data.rows.length > 1 ? 1 : 0), shows: "kept", layer: "", frames: data.visuals.map(() => 0) };
+      this.state = { row: data.start ?? (data.rows.length > 1 ? 1 : 0), shows: "kept", layer: null, frames: data.visuals.map(() => 0) };
       this.cache = new Map();
       this.pictures = [];
       this.playing = null;
@@ -103,7 +103,8 @@
     }
 
     get layer() {
-      return this.layers.includes(this.state.layer) ? this.state.layer : "";
+      const { layers, state } = this;
+      return state.layer === "" || layers.includes(state.layer) ? state.layer : layers.at(-1) ?? "";
     }
 
     // ---- the page ----

@@ -93,9 +93,9 @@ class CardPane:
         cards = list(self._cards)
         if not cards and state.phase == "running":
             cards.append({"method": _named(*state.labels[0]), "answer": first_words, "complete": False})
-        notes = []
-        if state.comparison is not None and state.comparison.baseline.answer is not None:
-            notes = [*state.comparison.baseline.answer.report.all_notes, ONCE]
+        # The report's own notes are in the viewer below.
+        has_answer = state.comparison is not None and state.comparison.baseline.answer is not None
+        notes = [ONCE] if has_answer else []
         return render("cards.html", cards=cards, notes=notes)
 
 
