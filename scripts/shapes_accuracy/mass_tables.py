@@ -227,7 +227,7 @@ def positions(found: dict[str, Measured]) -> str | None:
         if one.column.medium != "clip" or one.column.axes:
             continue
         for ratio in FEW:
-            for name in COMPARED:
+            for name in dict.fromkeys((*COMPARED, *serving("clip"))):
                 policies = ("contiguous", "original", "scaled")
                 labels = (
                     [levers(name, one.column, policy) for policy in policies]
