@@ -60,8 +60,8 @@ def a_tenth() -> str:
     clips, pictures = native_losses()
     return (
         f"| `census` | on tiny-onevision and tiny-next it loses at most {lost:.1f} points, and is {above:.1f} points "
-        f"or more above every method as its authors run it; on tiny-qwen it loses {clips:.1f} on clips and {pictures:.1f} "
-        "on pictures |"
+        f"or more above every method as its authors run it; on tiny-qwen it loses {clips:.1f} on clips and "
+        f"{pictures:.1f} on pictures |"
     )
 
 
