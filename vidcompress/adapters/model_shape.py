@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidcompress.adapters.family.geometry import downsample_ratio
+from vidcompress.adapters.family.geometry import downsample_ratio, tokens_per_side
 from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
@@ -143,6 +143,8 @@ def geometry_of(config: Any) -> ModelShape:
         merge=_merge(config),
     )
     projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))
+    if getattr(config, "mm_tokens_per_image", None) is not None:  # Gemma's: an average, then one matrix
+        projector = ((hidden, width),)
     return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
 
 
@@ -223,6 +225,12 @@ def _kv_heads(text: Any, heads: int) -> int:
 
 def _merge(config: Any) -> int:
     """Patches along one side of a token, from InternVL's `downsample_ratio` or Cohere's `downsample_factor`."""
+    if getattr(config, "mm_tokens_per_image", None) is not None:
+        vision = config.vision_config
+        side = _number(vision, "image_size", most=MOST_PIXELS) // _number(
+            vision, "patch_size", most=MOST_PIXELS
+        )
+        return side // tokens_per_side(config, side)
     ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1:
         raise UnsupportedModelError(

@@ -21,6 +21,7 @@ from vidcompress.session.prompt import PER_TOKEN_KEYS, TEXT_AXIS_OF
 from vidcompress.testing.expect import (
     ContractError,
     compressed,
+    masking_tells,
     name_of,
     placeholder_mask,
     positions_of,
@@ -137,7 +138,8 @@ def check_entrance(
     """Check that the language model's inputs for a compressed prompt are the stock model's, cut to surviving tokens.
 
     Embeddings and companions of surviving tokens are equal, positions are those of the stock model at surviving columns
-    (the text axis of four renumbered), and every other tensor is equal or cut likewise. No decoder layer runs.
+    (the text axis of four renumbered), and every other tensor is equal or cut likewise, but masks of layers with a
+    sliding window in a prompt beyond it. No decoder layer runs.
 
     Args:
         model: a model that an adapter serves, in eval mode.
@@ -174,7 +176,8 @@ def check_entrance(
     encoded = {*adapter.image_keys, *adapter.video_keys}  # a stock model may pass these on unread
     whole = {name: value for name, value in whole.items() if name not in encoded}
     _check_arguments(whole, short, cut, what)
-    _check_mask(whole.get("attention_mask"), short.get("attention_mask"), cut, what)
+    before, after = (_judged(made.get("attention_mask"), model, cut) for made in (whole, short))
+    _check_mask(before, after, cut, what)
     _check_places(model, adapter, inputs, got, short.get("position_ids"), cut, what)
 
 
@@ -201,6 +204,13 @@ def _check_arguments(whole: Mapping[str, Any], short: Mapping[str, Any], cut: Cu
             cut.alike(a, b),
             f"{what}: {name} is neither that of the whole prompt nor that at surviving columns{_HINTS.get(name, '')}",
         )
+
+
+def _judged(masks: Any, model: Any, cut: Cut) -> Any:
+    """Return the masks to compare: of masks by kind of layer those of a sliding window count columns beyond it."""
+    if not isinstance(masks, Mapping) or masking_tells(model, cut.width):
+        return masks
+    return {kind: mask for kind, mask in masks.items() if kind == "full_attention"}
 
 
 def _check_mask(whole: Any, short: Any, cut: Cut, what: str) -> None:

@@ -63,6 +63,16 @@ def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
     return torch.isin(ids, torch.tensor(tokens, device=ids.device))
 
 
+def masking_tells(model: Any, columns: int) -> bool:
+    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked.
+
+    It does not where some layers are not attention, nor beyond a sliding window: that counts columns, and a shortened
+    prompt has fewer between two tokens.
+    """
+    traits = adapter_for(model).traits
+    return not traits.hybrid and (traits.window is None or columns <= traits.window)
+
+
 def positions_of(model: Any) -> tuple[Positions, ...]:
     """Return the position policies that checks run a family with: those it serves, but `scaled`, which is `original`
     where nothing says how long the clips of the training were."""

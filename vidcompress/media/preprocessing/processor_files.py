@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from vidcompress.adapters.base import ADAPTERS
-from vidcompress.adapters.families import Geometry, get_family
+from vidcompress.adapters.families import Geometry, get_family, repeated_token
 from vidcompress.adapters.family.native import NativeGeometry
+from vidcompress.adapters.family.pan_and_scan import PanAndScan, PannedGeometry
 from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device, whole_number
 from vidcompress.core.devices import input_device
@@ -76,7 +77,10 @@ def read_processor_files(
     )
     if family.tiles:
         geometry = replace(geometry, tiles=_tiles(image_raw, image_origin))
-    _check_token(tokenizer, image_token, geometry.image_token_id, "image")
+    if family.prompt_token is not None:
+        image_token = family.prompt_token
+    geometry = _panned(image_raw, geometry, image_origin)
+    _check_token(tokenizer, repeated_token(family, image_token), geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
     if laid_out is not None:
@@ -86,10 +90,11 @@ def read_processor_files(
             family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer
         )
     else:
+        usual = {"resample": family.resample}
         pixels = dict(
             geometry=geometry,
-            image_recipe=read_recipe(image_raw, geometry, image_origin),
-            video_recipe=read_recipe(video_raw, geometry, video_origin),
+            image_recipe=read_recipe({**usual, **image_raw}, geometry, image_origin),
+            video_recipe=read_recipe({**usual, **video_raw}, geometry, video_origin),
         )
     return dict(
         family=family,
@@ -312,6 +317,26 @@ def _tiles(raw: dict[str, Any], origin: str) -> tuple[int, int]:
             f"{origin}: min_patches={fewest} is above max_patches={most}; fetch the processor's files again"
         )
     return (1, 1) if most == 1 else (fewest, most)
+
+
+def _panned(raw: dict[str, Any], geometry: Geometry, origin: str) -> Geometry:
+    """Return the geometry with the rule for pan and scan, where the file asks for it."""
+    if raw.get("do_pan_and_scan") is not True:
+        return geometry
+    stated = {
+        name: raw[key]
+        for name, key in (
+            ("least", "pan_and_scan_min_crop_size"),
+            ("most", "pan_and_scan_max_num_crops"),
+            ("ratio", "pan_and_scan_min_ratio_to_activate"),
+        )
+        if raw.get(key) is not None
+    }
+    whole_number(
+        f"{origin}: pan_and_scan_max_num_crops", stated.get("most", 4), most=MOST_TILES, error=MediaError
+    )
+    own = {entry.name: getattr(geometry, entry.name) for entry in fields(geometry)}
+    return PannedGeometry(**own, pan=PanAndScan(**stated))
 
 
 def _warn_about_pinpoints(raw: dict[str, Any], geometry: Geometry, origin: str) -> None:
