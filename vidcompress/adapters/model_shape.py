@@ -13,6 +13,9 @@ from vidcompress.errors import UnsupportedModelError, shown
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Upper bounds, beyond any real model; a config.json from elsewhere may state any number."""
 
+ANY_SIDES = ("pixtral", "gemma4_vision")
+"""Encoders that take pictures of any sides and state their numbers as encoders of one size do."""
+
 
 @dataclass(frozen=True)
 class EncoderShape:
@@ -95,7 +98,8 @@ class ModelShape:
     Attributes:
         model_type: of the family.
         encoder: the vision tower.
-        projector: (in, out) of its matrices in order; an MLP of two layers, and another for each level of companions.
+        projector: (in, out) of its matrices in order; mostly an MLP of two layers, and another for each level of
+            companions.
         decoder: the language model.
     """
 
@@ -126,6 +130,9 @@ def geometry_of(config: Any) -> ModelShape:
         )
     if getattr(vision, "spatial_merge_size", None) is not None:
         encoder, projector = _packed(vision, _number(text, "hidden_size"))
+        return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
+    if getattr(vision, "model_type", None) in ANY_SIDES:
+        encoder, projector = _any_sides(config, vision, _number(text, "hidden_size"))
         return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
     layers = _number(vision, "num_hidden_layers", most=MOST_LAYERS)
     chosen = _feature_layers(config, layers)
@@ -178,6 +185,29 @@ def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int
     )
     together = hidden * merge**2
     return encoder, ((together, together), (together, width)) * (1 + len(companions))
+
+
+def _any_sides(config: Any, vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
+    """Read an encoder with gated MLPs that takes pictures of any sides, and the matrices behind it."""
+    hidden, layers = _number(vision, "hidden_size"), _number(vision, "num_hidden_layers", most=MOST_LAYERS)
+    averages = getattr(vision, "pooling_kernel_size", None) is not None
+    merge = _number(vision, "pooling_kernel_size") if averages else _number(config, "spatial_merge_size")
+    encoder = EncoderShape(
+        hidden=hidden,
+        ffn=_number(vision, "intermediate_size"),
+        layers=layers,
+        heads=_number(vision, "num_attention_heads"),
+        runs=max(_feature_layers(config, layers)),
+        image_size=0,
+        patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
+        channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
+        cls=0,
+        gated=True,
+        merge=merge,
+    )
+    if averages:
+        return encoder, ((hidden, width),)
+    return encoder, ((hidden * merge**2, hidden), (hidden, width), (width, width))
 
 
 def _decoder(config: Any, text: Any) -> DecoderShape:

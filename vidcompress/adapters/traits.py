@@ -64,12 +64,21 @@ def read_traits(layers: Any) -> Traits:
     """
     layers = list(layers)
     attentions = [_member(layer, "self_attn") for layer in layers]
-    windows = [_member(attention, "sliding_window") for attention in attentions]
+    windows = [_window(attention) for attention in attentions]
     return Traits(
         window=min((int(window) for window in windows if window is not None), default=None),
         qk_norm=any(_member(attention, "q_norm") is not None for attention in attentions),
         hybrid=any(attention is None for attention in attentions),
     )
+
+
+def _window(attention: Any) -> Any:
+    """Return the sliding window of an attention, None without; Mistral's have it in their config alone."""
+    own = getattr(attention, "__dict__", {})
+    if "sliding_window" in own or hasattr(type(attention), "sliding_window") or "config" not in own:
+        return _member(attention, "sliding_window")
+    config = own["config"]
+    return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
 
 
 def _member(module: Any, name: str) -> Any:

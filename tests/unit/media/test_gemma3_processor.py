@@ -11,13 +11,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import Gemma3Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 from gemma_models import END, IMAGE, SIDE, START, TOKENS, gemma3
-from vidcompress import VisualQA, load_processor
+from vidcompress import VisualQA, compress_inputs, load_processor
 from vidcompress.adapters.family.pan_and_scan import PanAndScan, PannedGeometry, panned_image_layout
 from vidcompress.errors import MediaError
+from vidcompress.tools.benchmark.inputs import make_inputs
+from vidcompress.tools.benchmark.row import Workload
+from vidcompress.tools.doctor.inputs import describe_images
 
 pytestmark = pytest.mark.transformers
 
@@ -176,6 +180,18 @@ def test_questions_and_chats(load: Callable[..., Any], stated: dict[str, Any]) -
     first = chat.ask("what is", max_new_tokens=3)
     assert first.text == answer.text
     assert chat.ask("is what", max_new_tokens=3).report.visuals[0].kept == visual.kept
+
+
+@pytest.mark.parametrize("stated", [{}, PAN], ids=["plain", "panned"])
+def test_the_doctor_and_the_benchmark_count_what_questions_count(
+    load: Callable[..., Any], stated: dict[str, Any]
+) -> None:
+    model = gemma3()
+    (entry,) = describe_images(model, load(**stated), [Image.fromarray(picture(40, 130))])
+    assert entry["full_length"] == entry["placeholders"] == TOKENS * (4 if stated else 1)
+    assert [view["kind"] for view in entry["views"]] == ["thumbnail", *["crop"] * (3 if stated else 0)]
+    drawn = make_inputs(model, Workload("image", (40, 130)), 2, text_tokens=6, seed=0)
+    assert compress_inputs(model, drawn, retention_ratio=0.5).report.kept == 2 * TOKENS // 2
 
 
 def test_a_stock_processor_serves_questions(gemma_tokenizer: Any) -> None:

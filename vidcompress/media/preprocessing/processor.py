@@ -186,7 +186,7 @@ class Processor(StockProcessor):
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
         clips = [self._sampled(source, sampling) for source in sources]
         video_inputs, video_lengths = self.prepare_videos(clips)
-        writings = {self.image_token: self.write_images(image_lengths)}
+        writings = {self.image_token: self.write_images(image_lengths, image_inputs)}
         if self.video_token is not None:
             writings[self.video_token] = self.write_clips(clips, video_lengths)
         written, runs = write_text(texts, writings)
@@ -318,8 +318,13 @@ class Processor(StockProcessor):
         """Return the times of a clip's views, in seconds."""
         return clip.times
 
-    def write_images(self, lengths: list[int]) -> list[Writing]:
-        """Write the text for pictures of so many placeholders in a prompt: for each one run, or one per view."""
+    def write_images(self, lengths: list[int], inputs: Mapping[str, Any]) -> list[Writing]:
+        """Write the text for pictures of so many placeholders in a prompt: for each one run, or one per view.
+
+        Args:
+            lengths: placeholders of each picture.
+            inputs: what `prepare_images` made of the pictures.
+        """
         write = self.family.image_text
         if write is None:
             return [Writing(self.image_token, (length,)) for length in lengths]

@@ -87,7 +87,7 @@ def read_processor_files(
         geometry = replace(geometry, canvases=(laid_out.canvas(geometry.image_size),))
     if isinstance(geometry, NativeGeometry) and family.native is not None:
         pixels = native_settings(
-            family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer
+            family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer, nested
         )
     else:
         usual = {"resample": family.resample}

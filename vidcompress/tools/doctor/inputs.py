@@ -36,7 +36,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
     }
     family, geometry = processor.family, processor.geometry
     runs = [image_runs(family, geometry, length) for length in lengths]
-    inputs["input_ids"] = _prompt(geometry.image_token_id, runs)
+    inputs |= processor.with_token_types({"input_ids": _prompt(geometry.image_token_id, runs)})
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
