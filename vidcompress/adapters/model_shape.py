@@ -13,8 +13,10 @@ from vidcompress.errors import UnsupportedModelError, shown
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Upper bounds, beyond any real model; a config.json from elsewhere may state any number."""
 
-ANY_SIDES = ("pixtral", "gemma4_vision")
+ANY_SIDES = ("pixtral",)
 """Encoders that take pictures of any sides and state their numbers as encoders of one size do."""
+UNLIKE_LAYERS = ("gemma4_text",)
+"""Decoders whose layers differ in heads and widths, share keys and values, or have inputs of their own."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ def geometry_of(config: Any) -> ModelShape:
         UnsupportedModelError: the config lacks a number; the message names it.
     """
     vision, text = getattr(config, "vision_config", None), config.get_text_config()
+    if getattr(text, "model_type", None) in UNLIKE_LAYERS:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} has a decoder whose layers are not alike, whose cost is not known; take "
+            "a model of another family, or measure with compare"
+        )
     if vision is None:
         raise UnsupportedModelError(
             f"config of type {shown(getattr(config, 'model_type', None))} has no vision_config; cost is known of "
@@ -190,8 +197,7 @@ def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int
 def _any_sides(config: Any, vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
     """Read an encoder with gated MLPs that takes pictures of any sides, and the matrices behind it."""
     hidden, layers = _number(vision, "hidden_size"), _number(vision, "num_hidden_layers", most=MOST_LAYERS)
-    averages = getattr(vision, "pooling_kernel_size", None) is not None
-    merge = _number(vision, "pooling_kernel_size") if averages else _number(config, "spatial_merge_size")
+    merge = _number(config, "spatial_merge_size")
     encoder = EncoderShape(
         hidden=hidden,
         ffn=_number(vision, "intermediate_size"),
@@ -205,8 +211,6 @@ def _any_sides(config: Any, vision: Any, width: int) -> tuple[EncoderShape, tupl
         gated=True,
         merge=merge,
     )
-    if averages:
-        return encoder, ((hidden, width),)
     return encoder, ((hidden * merge**2, hidden), (hidden, width), (width, width))
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from gemma_models import gemma3
+from gemma_models import gemma3, gemma4
 from pixtral_models import mistral3
 from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import get_family
 from vidcompress.adapters.model_shape import geometry_of
+from vidcompress.errors import UnsupportedModelError
 
 pytestmark = pytest.mark.transformers
 
@@ -28,7 +29,8 @@ def test_shapes_are_those_of_the_modules(name: str) -> None:
     if name == "gemma3":
         pairs = [tuple(core.multi_modal_projector.mm_input_projection_weight.shape)]
     assert list(shape.projector) == pairs
-    parts = [part for part in core.vision_tower.modules() if isinstance(part, nn.Linear)]
+    layers = core.vision_tower.transformer if name == "mistral3" else core.vision_tower.encoder
+    parts = [part for part in layers.modules() if isinstance(part, nn.Linear)]
     weights = sum(part.weight.numel() for part in parts)
     encoder = shape.encoder
     matrices = 4 * encoder.hidden**2 + (3 if encoder.gated else 2) * encoder.hidden * encoder.ffn
@@ -42,5 +44,12 @@ def test_a_picture_is_as_many_tokens_as_its_layout_has(name: str) -> None:
     family, encoder = get_family(name), geometry_of(model.config).encoder
     layout = family.image_layout(family.geometry(model.config), (40, 130))
     assert encoder.projected in (0, len(layout)) and adapter_for(model).projected_rows(layout) == len(layout)
-    side = encoder.patch_size * encoder.merge
-    assert model.config.vision_config.image_size % side == 0
+    grids = [(view.rows, view.cols) for view in layout.views]
+    assert grids == {"gemma3": [(4, 4)], "mistral3": [(3, 10)]}[name]
+
+
+def test_a_decoder_of_unlike_layers_is_refused() -> None:
+    with pytest.raises(
+        UnsupportedModelError, match="model_type='gemma4' has a decoder whose layers are not alike"
+    ):
+        geometry_of(gemma4().config)

@@ -11,11 +11,12 @@ from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.numbered_processor import NumberedProcessor
 from vidcompress.media.preprocessing.padded_processor import PaddedProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
 
-_OF_FORM = {"grids": NativeProcessor, "pictures": PaddedProcessor}
+_OF_FORM = {"grids": NativeProcessor, "pictures": PaddedProcessor, "numbered": NumberedProcessor}
 
 
 def load_processor(

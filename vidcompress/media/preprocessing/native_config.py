@@ -21,6 +21,7 @@ from vidcompress.media.video.paced_rule import PacedRule
 
 MOST_PIXELS_OF_SIDE = 2**16
 """Largest longest side, and most tokens of a picture; a file from elsewhere may state any number."""
+_AROUND = (("vision_start_token", "vision_end_token"), ("boi_token", "eoi_token"))
 _EDGES = (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels"))
 
 
@@ -51,7 +52,7 @@ def native_settings(
             _check_patches(raw, geometry.patches, origin)
     around = tuple(
         str(getattr(tokenizer, name, None) or default)
-        for name, default in zip(("vision_start_token", "vision_end_token"), rules.around, strict=True)
+        for name, default in zip(_AROUND[rules.form == "numbered"], rules.around, strict=True)
     )
     return {
         "geometry": replace(

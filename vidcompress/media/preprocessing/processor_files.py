@@ -82,6 +82,8 @@ def read_processor_files(
     geometry = _panned(image_raw, geometry, image_origin)
     _check_token(tokenizer, repeated_token(family, image_token), geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
+        if family.native is not None and family.native.form == "numbered":
+            _add_token(tokenizer, video_token)
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
     if laid_out is not None:
         geometry = replace(geometry, canvases=(laid_out.canvas(geometry.image_size),))
@@ -285,6 +287,12 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
             f"the tokenizer gives {token!r} the id {number}, the model's config has {kind}_token_id={expected}; "
             "add the token to the tokenizer, or take the tokenizer that belongs to the model"
         )
+
+
+def _add_token(tokenizer: Any, token: str) -> None:
+    """Add a placeholder that the published tokenizers lack and the stock processor adds (Gemma 4)."""
+    if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+        tokenizer.add_special_tokens({"additional_special_tokens": [token]})
 
 
 def _is_original(files: _Files) -> bool:
