@@ -177,11 +177,13 @@ class MassHooks:
         count, mask, cache = hidden.shape[1], kwargs.get("attention_mask"), given_cache(kwargs)
         called = getattr(self._local, "plan", None) is not None
         masks: dict[Any, Any] = self._local.masks if called else {}
-        if called and number == next(iter(self._attentions)):
-            masks.clear()  # a new forward
+        first = called and number == next(iter(self._attentions))  # of a new forward
+        if first:
             self._local.shared = {}
-            self._note(cache, count, module.layer_idx, plan)
         width, start = self._held(module, cache, count)
+        if first:
+            masks.clear()
+            self._note(cache, count, module.layer_idx, plan)
         sequence = self._sequence_at(cache, number)
         key = (id(plan), id(mask), id(sequence), width, start, count, hidden.device)
         if key not in masks:
