@@ -200,6 +200,17 @@ def test_breaks_stay_unless_asked_for() -> None:
     assert short["input_ids"][0].tolist().count(END) == 2
 
 
+def test_the_end_of_a_picture_stays_where_its_last_row_is_empty() -> None:
+    model, inputs, empty = mistral3(), mistral3_inputs([[5, (4, 3), 6, 7]]), 0
+    for seed in range(8):
+        short = compress_inputs(model, inputs, "random", seed=seed, max_tokens=3, view_text="drop")
+        rows = set((short.report.visuals[0].kept_positions // 3).tolist())
+        ids = short["input_ids"][0].tolist()
+        assert (ids.count(END), ids.count(BREAK)) == (1, len(rows - {3}))
+        empty += 3 not in rows
+    assert 0 < empty < 8
+
+
 # Inside the language model --------------------------------------------------------------------------------------------
 
 
