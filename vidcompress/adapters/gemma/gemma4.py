@@ -2,8 +2,8 @@
 
 Pixels are (view, patch, value), filled to one number of patches, with the column and row of each patch; a view keeps
 its filling here, for the stock pooler counts by it. In larger models the tokens of a picture or a frame attend to each
-other both ways, by a mask made of `mm_token_type_ids`. Smaller models add inputs per layer, which follow from the ids
-of the shortened prompt.
+other both ways in layers with a window, by a mask made of `mm_token_type_ids`. Smaller models add inputs per layer,
+which follow from the ids of the shortened prompt.
 """
 
 from __future__ import annotations
