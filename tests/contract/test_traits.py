@@ -90,6 +90,12 @@ def test_layers_show_window_norms_and_other_kinds() -> None:
     assert read_traits([layer(q_norm=nn.Identity())]) == Traits(qk_norm=True)
     assert read_traits([plain, layer()]) == Traits(hybrid=True)
     assert read_traits([SimpleNamespace(self_attn=SimpleNamespace(sliding_window=None))]) == Traits()
+    of_config = SimpleNamespace(sliding_window=16)  # of Mistral's attentions
+    assert read_traits([layer(config=of_config)]) == Traits(window=16)
+    assert read_traits([layer(config=of_config, sliding_window=None)]) == Traits()
+    assert (
+        read_traits([layer(config=SimpleNamespace(sliding_window=16, use_sliding_window=False))]) == Traits()
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ class Family:
             one.
         image_text: (that placeholder, views) to the text for a picture, with the placeholder once, or once per view
             for a family with tiles; the placeholder itself by default.
+        prompt_token: what stands for a picture in a prompt before it is written out, where this is another token than
+            the one that `image_text` repeats (Gemma 3).
+        token_types: name of the per-token input that is 1 at placeholders of pictures, 2 at those of clips and 0
+            elsewhere; None where the family has none.
+        resample: number of the resize filter in Pillow, where no file states one.
         clip_text: (that placeholder, frames) to the text for a clip, with the placeholder once per frame; by default
             a clip has a placeholder of its own, and one run.
         segments: number of equal parts of a clip file; the middle frame of each is taken unless a file states another
@@ -94,6 +99,9 @@ class Family:
     tile_rule: Callable[[Size, int, int, int], Size] = closest_grid
     image_token: str = "<image>"
     image_text: Callable[[str, int], str] | None = None
+    prompt_token: str | None = None
+    token_types: str | None = None
+    resample: int = 3
     clip_text: Callable[[str, int], str] | None = None
     segments: int | None = None
 
@@ -122,6 +130,11 @@ class Family:
         if self.native is not None:
             return read_native_geometry(config, self.native)
         return replace(read_geometry(config, crops=self.crops), tile_rule=self.tile_rule)
+
+
+def repeated_token(family: Family, image_token: str) -> str:
+    """Return the token that stands for each token of a picture, where `image_token` stands for it in a prompt."""
+    return image_token if family.prompt_token is None else family.image_token
 
 
 def image_runs(family: Family, geometry: Geometry, length: int) -> tuple[int, ...]:

@@ -90,6 +90,16 @@ class LlavaAdapter(Adapter):
     def has_cls(self) -> bool:
         return encoder_has_cls(self.model.config)
 
+    @property
+    def drops_cls(self) -> bool:
+        """Whether the projector reads the encoder's outputs behind the first token."""
+        return getattr(self.model.config, "vision_feature_select_strategy", None) == "default"
+
+    def project(self, joined: Tensor) -> Tensor:
+        """Project what `join_patches` returns: (..., token, C') -> (..., token, D)."""
+        features: Tensor = self.core.multi_modal_projector(joined)
+        return features
+
     def vision_layers(self) -> nn.ModuleList:
         """The encoder's transformer layers."""
         return encoder_layers(self.core.vision_tower)
@@ -161,7 +171,7 @@ class LlavaAdapter(Adapter):
 
     def project_frames(self, features: Tensor) -> Tensor:
         """Project encoder outputs of frames without CLS: (frame, patch, channel) -> (frame, token, D)."""
-        return self.pool_frames(self.core.multi_modal_projector(features))
+        return self.pool_frames(self.project(features))
 
     def clips(self, inputs: Mapping[str, Any]) -> list[Visual]:
         """Return the videos of processor outputs.
@@ -323,14 +333,14 @@ class LlavaAdapter(Adapter):
         device = _device(self.core.vision_tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        drop_cls = self.drops_cls
         joined = self.join_patches(every[:, 1:] if drop_cls else every)
         if deferred:
             features = self.pool_hidden(joined) if is_video else joined
             if drop_cls == self.has_cls:  # then it is the evidence `hidden` as well
                 evidence = [item for item in evidence if item != HIDDEN_ITEM]
         else:
-            features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+            features = self.project_frames(joined) if is_video else self.project(joined)
         quantities = dict(zip(probe.evidence, values, strict=True))
         quantities |= self._hidden(every, evidence)
         quantities |= self._of_auxiliary(every, evidence)
@@ -409,11 +419,10 @@ class LlavaAdapter(Adapter):
         if deferred:
             quantities.setdefault(HIDDEN_ITEM, features.float())
         quantities = {item: quantities[item] for item in evidence if item in quantities}
-        projector = self.core.multi_modal_projector
         if deferred:
-            return LazyTokens(features, layout, quantities, projector, self._newline())
+            return LazyTokens(features, layout, quantities, self.project, self._newline())
         return VisualTokens(
-            features, layout, quantities, projector if self.projects_positions(visual) else None
+            features, layout, quantities, self.project if self.projects_positions(visual) else None
         )
 
     def _newline(self) -> Tensor | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidcompress.adapters.family.geometry import downsample_ratio
+from vidcompress.adapters.family.geometry import downsample_ratio, tokens_per_side
 from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Upper bounds, beyond any real model; a config.json from elsewhere may state any number."""
+
+ANY_SIDES = ("pixtral",)
+"""Encoders that take pictures of any sides and state their numbers as encoders of one size do."""
+UNLIKE_LAYERS = ("gemma4_text",)
+"""Decoders whose layers differ in heads and widths, share keys and values, or have inputs of their own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class ModelShape:
     Attributes:
         model_type: of the family.
         encoder: the vision tower.
-        projector: (in, out) of its matrices in order; an MLP of two layers, and another for each level of companions.
+        projector: (in, out) of its matrices in order; mostly an MLP of two layers, and another for each level of
+            companions.
         decoder: the language model.
     """
 
@@ -119,6 +125,11 @@ def geometry_of(config: Any) -> ModelShape:
         UnsupportedModelError: the config lacks a number; the message names it.
     """
     vision, text = getattr(config, "vision_config", None), config.get_text_config()
+    if getattr(text, "model_type", None) in UNLIKE_LAYERS:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} has a decoder whose layers are not alike, whose cost is not known; take "
+            "a model of another family, or measure with compare"
+        )
     if vision is None:
         raise UnsupportedModelError(
             f"config of type {shown(getattr(config, 'model_type', None))} has no vision_config; cost is known of "
@@ -126,6 +137,9 @@ def geometry_of(config: Any) -> ModelShape:
         )
     if getattr(vision, "spatial_merge_size", None) is not None:
         encoder, projector = _packed(vision, _number(text, "hidden_size"))
+        return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
+    if getattr(vision, "model_type", None) in ANY_SIDES:
+        encoder, projector = _any_sides(config, vision, _number(text, "hidden_size"))
         return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
     layers = _number(vision, "num_hidden_layers", most=MOST_LAYERS)
     chosen = _feature_layers(config, layers)
@@ -143,6 +157,8 @@ def geometry_of(config: Any) -> ModelShape:
         merge=_merge(config),
     )
     projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))
+    if getattr(config, "mm_tokens_per_image", None) is not None:  # Gemma's: an average, then one matrix
+        projector = ((hidden, width),)
     return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
 
 
@@ -176,6 +192,26 @@ def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int
     )
     together = hidden * merge**2
     return encoder, ((together, together), (together, width)) * (1 + len(companions))
+
+
+def _any_sides(config: Any, vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
+    """Read an encoder with gated MLPs that takes pictures of any sides, and the matrices behind it."""
+    hidden, layers = _number(vision, "hidden_size"), _number(vision, "num_hidden_layers", most=MOST_LAYERS)
+    merge = _number(config, "spatial_merge_size")
+    encoder = EncoderShape(
+        hidden=hidden,
+        ffn=_number(vision, "intermediate_size"),
+        layers=layers,
+        heads=_number(vision, "num_attention_heads"),
+        runs=max(_feature_layers(config, layers)),
+        image_size=0,
+        patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
+        channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
+        cls=0,
+        gated=True,
+        merge=merge,
+    )
+    return encoder, ((hidden * merge**2, hidden), (hidden, width), (width, width))
 
 
 def _decoder(config: Any, text: Any) -> DecoderShape:
@@ -223,6 +259,12 @@ def _kv_heads(text: Any, heads: int) -> int:
 
 def _merge(config: Any) -> int:
     """Patches along one side of a token, from InternVL's `downsample_ratio` or Cohere's `downsample_factor`."""
+    if getattr(config, "mm_tokens_per_image", None) is not None:
+        vision = config.vision_config
+        side = _number(vision, "image_size", most=MOST_PIXELS) // _number(
+            vision, "patch_size", most=MOST_PIXELS
+        )
+        return side // tokens_per_side(config, side)
     ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1:
         raise UnsupportedModelError(

@@ -25,6 +25,8 @@ class Traits:
         hybrid: whether some decoder layers are not attention, so that dropped tokens cannot be masked.
         window: width of the decoder's sliding window, in tokens; None without one.
         qk_norm: whether the decoder normalises queries and keys.
+        both_ways: whether tokens of one picture attend to later ones too, by masks that the model makes of token types;
+            methods inside the language model would lose these masks.
         deep_levels: number of decoder layers behind which companion features of visual tokens are added.
         deep_arguments: names of the language model's arguments for them: the (row, column) bool mask of visual tokens,
             and the list of one (k, D) per level in the order of the mask. A method inside it adds them itself.
@@ -41,6 +43,7 @@ class Traits:
     hybrid: bool = False
     window: int | None = None
     qk_norm: bool = False
+    both_ways: bool = False
     deep_levels: int = 0
     deep_arguments: tuple[str, str] = ("visual_pos_masks", "deepstack_visual_embeds")
     container: Container = "list"
@@ -61,12 +64,21 @@ def read_traits(layers: Any) -> Traits:
     """
     layers = list(layers)
     attentions = [_member(layer, "self_attn") for layer in layers]
-    windows = [_member(attention, "sliding_window") for attention in attentions]
+    windows = [_window(attention) for attention in attentions]
     return Traits(
         window=min((int(window) for window in windows if window is not None), default=None),
         qk_norm=any(_member(attention, "q_norm") is not None for attention in attentions),
         hybrid=any(attention is None for attention in attentions),
     )
+
+
+def _window(attention: Any) -> Any:
+    """Return the sliding window of an attention, None without; Mistral's have it in their config alone."""
+    own = getattr(attention, "__dict__", {})
+    if "sliding_window" in own or hasattr(type(attention), "sliding_window") or "config" not in own:
+        return _member(attention, "sliding_window")
+    config = own["config"]
+    return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
 
 
 def _member(module: Any, name: str) -> Any:

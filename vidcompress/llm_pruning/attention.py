@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -119,9 +120,21 @@ def check_rotary(decoder: Any, *, axes: int) -> None:
         axes: of its positions.
 
     Raises:
-        UnsupportedModelError: it rotates neighbouring channels (GLM, Cohere), or a part of them.
+        UnsupportedModelError: it rotates neighbouring channels (GLM, Cohere), a part of them, or otherwise in layers of
+            another kind (Gemma 3); or it scales queries by their position (Ministral 3).
     """
     rotary, head_dim = decoder.rotary_emb, int(decoder.layers[0].self_attn.head_dim)
+    if "layer_type" in inspect.signature(type(rotary).forward).parameters:
+        raise UnsupportedModelError(
+            f"decoder {type(decoder).__name__} cannot be pruned inside: its layers of one kind rotate queries and keys "
+            "otherwise than those of another do; use a method before the language model"
+        )
+    rope = getattr(getattr(decoder, "config", None), "rope_parameters", None)
+    if isinstance(rope, Mapping) and rope.get("llama_4_scaling_beta") is not None:
+        raise UnsupportedModelError(
+            f"decoder {type(decoder).__name__} cannot be pruned inside: it scales queries by their position "
+            "(llama_4_scaling_beta), which behind a stage is another; use a method before the language model"
+        )
     frequencies = getattr(rotary, "inv_freq", None)
     if rotary in _ROTATED_IN_HALVES or frequencies is None or frequencies.device.type == "meta":
         return

@@ -54,6 +54,11 @@ class Pruner:
                 f"{type(adapter.model).__name__} has a decoder whose layers are not all attention, and cannot be "
                 "pruned inside; use a method before the language model"
             )
+        if traits.both_ways:
+            raise UnsupportedModelError(
+                f"{type(adapter.model).__name__} cannot be pruned inside: tokens of one picture attend to each other "
+                "both ways there, which the masks behind a stage do not follow; use a method before the language model"
+            )
         for layer in self._decoder.layers:
             check_layer(layer, qk_norm=traits.qk_norm)
         check_rotary(self._decoder, axes=traits.axes)

@@ -175,11 +175,14 @@ class MassHooks:
             return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         count, mask, cache = hidden.shape[1], kwargs.get("attention_mask"), given_cache(kwargs)
-        width, start = (count, 0) if cache is None else _sizes(cache, count, module.layer_idx)
         called = getattr(self._local, "plan", None) is not None
         masks: dict[Any, Any] = self._local.masks if called else {}
-        if called and number == next(iter(self._attentions)):
-            masks.clear()  # a new forward
+        first = called and number == next(iter(self._attentions))  # of a new forward
+        if first:
+            self._local.shared = {}
+        width, start = self._held(module, cache, count)
+        if first:
+            masks.clear()
             self._note(cache, count, module.layer_idx, plan)
         sequence = self._sequence_at(cache, number)
         key = (id(plan), id(mask), id(sequence), width, start, count, hidden.device)
@@ -194,6 +197,20 @@ class MassHooks:
             masks[key] = mask, _added(mask, column, count, hidden.dtype, self._decoder.config)
         plan.applied = True
         return args, {**kwargs, **masks[key][1]}
+
+    def _held(self, attention: Any, cache: Any, count: int) -> tuple[int, int]:
+        """Return the number of columns that an attention will see, and the first of them.
+
+        An attention that takes keys and values of an earlier layer sees the columns of that layer, which a cache does
+        not state for it, also where its own queries are the last of them only.
+        """
+        shared: dict[Any, tuple[int, int]] = getattr(self._local, "shared", None) or {}
+        if getattr(attention, "is_kv_shared_layer", False) and attention.layer_type in shared:
+            return shared[attention.layer_type]
+        held = (count, 0) if cache is None else _sizes(cache, count, attention.layer_idx)
+        if getattr(attention, "store_full_length_kv", False):
+            self._local.shared = {**shared, attention.layer_type: held}
+        return held
 
     def _note(self, cache: Any, count: int, layer: int, plan: MassPlan) -> None:
         """Note what a cache holds, and how long it will be if transformers may run compiled code over it."""

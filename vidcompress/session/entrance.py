@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vidcompress.adapters.base import Adapter
 from vidcompress.adapters.stock import stock_positions
+from vidcompress.adapters.traits import Traits
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import Positions
 from vidcompress.errors import UnsupportedModelError
@@ -182,7 +183,8 @@ def difference_at_entrance(
     """Say what the language model gets for a compressed prompt that is no part of what it gets for the whole one.
 
     Embeddings and companions of surviving tokens are equal, positions are those of the stock model at surviving columns
-    (the text axis of four renumbered), and every other tensor is equal or cut likewise. No decoder layer runs.
+    (the text axis of four renumbered), and every other tensor is equal or cut likewise, but masks of layers with a
+    sliding window in a prompt beyond it. No decoder layer runs.
 
     Args:
         adapter: of the model, in eval mode.
@@ -221,7 +223,8 @@ def _differences(
     encoded = {*adapter.image_keys, *adapter.video_keys}  # a stock model may pass these on unread
     whole = {name: value for name, value in whole.items() if name not in encoded}
     yield from _argument_differences(whole, short, cut)
-    yield from _mask_differences(whole.get("attention_mask"), short.get("attention_mask"), cut)
+    before, after = (_judged_masks(made.get("attention_mask"), adapter, cut) for made in (whole, short))
+    yield from _mask_differences(before, after, cut)
     yield from _place_differences(adapter, inputs, short.get("position_ids"), cut)
 
 
@@ -246,6 +249,22 @@ def _argument_differences(whole: Mapping[str, Any], short: Mapping[str, Any], cu
             )
         if not cut.alike(a, b):
             yield f"{name} is neither that of the whole prompt nor that at surviving columns{_HINTS.get(name, '')}"
+
+
+def masking_tells(traits: Traits, columns: int) -> bool:
+    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked.
+
+    It does not where some layers are not attention, nor beyond a sliding window: that counts columns, and a shortened
+    prompt has fewer between two tokens.
+    """
+    return not traits.hybrid and (traits.window is None or columns <= traits.window)
+
+
+def _judged_masks(masks: Any, adapter: Adapter, cut: Cut) -> Any:
+    """Return the masks to compare: of masks by kind of layer those of a sliding window count columns beyond it."""
+    if not isinstance(masks, Mapping) or masking_tells(adapter.traits, cut.width):
+        return masks
+    return {kind: mask for kind, mask in masks.items() if kind == "full_attention"}
 
 
 def _mask_differences(whole: Any, short: Any, cut: Cut) -> Iterator[str]:

@@ -20,7 +20,8 @@ def check_entrance(
     """Check that the language model's inputs for a compressed prompt are the stock model's, cut to surviving tokens.
 
     Embeddings and companions of surviving tokens are equal, positions are those of the stock model at surviving columns
-    (the text axis of four renumbered), and every other tensor is equal or cut likewise. No decoder layer runs.
+    (the text axis of four renumbered), and every other tensor is equal or cut likewise, but masks of layers with a
+    sliding window in a prompt beyond it. No decoder layer runs.
 
     Args:
         model: a model that an adapter serves, in eval mode.

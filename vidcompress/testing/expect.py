@@ -12,6 +12,7 @@ from torch import Tensor
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import BudgetError
+from vidcompress.session import entrance
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs
 
@@ -61,6 +62,11 @@ def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
     adapter = adapter_for(model)
     tokens = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     return torch.isin(ids, torch.tensor(tokens, device=ids.device))
+
+
+def masking_tells(model: Any, columns: int) -> bool:
+    """Return `session.entrance.masking_tells` of a model."""
+    return entrance.masking_tells(adapter_for(model).traits, columns)
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:

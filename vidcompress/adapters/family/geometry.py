@@ -287,6 +287,8 @@ def _side(config: Any, key: str, where: str) -> int:
 
 def _merge(config: Any, patches: int) -> int:
     """Return the patches along one side of a token, for a view of `patches`, from the ratio by which they shrink."""
+    if getattr(config, "mm_tokens_per_image", None) is not None:
+        return patches // tokens_per_side(config, patches)
     ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1 or patches % round(1 / ratio) or (1 / ratio) % 1:
         raise MediaError(
@@ -294,6 +296,22 @@ def _merge(config: Any, patches: int) -> int:
             f"{patches} patches along a side of the encoder's pictures"
         )
     return int(round(1 / ratio))
+
+
+def tokens_per_side(config: Any, patches: int) -> int:
+    """Return the tokens along one side of a view of `patches` along it, from Gemma's `mm_tokens_per_image`.
+
+    Raises:
+        MediaError: that is no square, or one that does not divide the patches.
+    """
+    tokens = config.mm_tokens_per_image
+    side = math.isqrt(tokens) if is_whole(tokens) and tokens > 0 else 0
+    if side == 0 or side**2 != tokens or patches % side:
+        raise MediaError(
+            f"mm_tokens_per_image={shown(tokens)} in the model's config: expected the square of a number that divides "
+            f"the {patches} patches along a side of the encoder's pictures"
+        )
+    return side
 
 
 def downsample_ratio(config: Any) -> Any:

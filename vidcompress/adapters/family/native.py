@@ -10,40 +10,18 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from vidcompress.adapters.family.budgets import EdgeBudget as EdgeBudget
+from vidcompress.adapters.family.budgets import Grid as Grid
+from vidcompress.adapters.family.budgets import PatchGeometry as PatchGeometry
+from vidcompress.adapters.family.budgets import TokenBudget as TokenBudget
 from vidcompress.adapters.family.geometry import Geometry, need, token_id
 from vidcompress.adapters.layouts import Size, native_layout, video_layout
 from vidcompress.checks import flag, is_number, is_whole, one_of, whole_number
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
 
-Grid: TypeAlias = tuple[int, int, int]
-
 LONGEST_RATIO = 200
 """Largest ratio of long to short side; the families' own processors refuse longer pictures."""
-
-
-@dataclass(frozen=True)
-class PatchGeometry:
-    """Numbers of an encoder that takes patches.
-
-    Attributes:
-        patch: side of a patch in pixels.
-        merge: patches along one side that make one token.
-        temporal: pictures in one patch.
-    """
-
-    patch: int
-    merge: int = 2
-    temporal: int = 2
-
-    @property
-    def factor(self) -> int:
-        """Pixels along one side of a token; picture sides are multiples of it."""
-        return self.patch * self.merge
-
-    def grid(self, frames: int, size: Size) -> Grid:
-        """Return the grid in patches of `frames` pictures of (height, width) pixels, multiples of `factor`."""
-        return -(-frames // self.temporal), size[0] // self.patch, size[1] // self.patch
 
 
 @dataclass(frozen=True)
@@ -98,6 +76,12 @@ class PixelBudget:
         if self.frame_tokens is not None:
             most = max(min(self.frame_tokens * cell, self.most // frames), floor) * frames
         return smart_resize_clip(frames, size, geometry.factor, geometry.temporal, self.least, most)
+
+
+SizeBudget: TypeAlias = PixelBudget | EdgeBudget | TokenBudget
+"""Rule for the sides of pictures and frames."""
+Form = Literal["grids", "pictures", "numbered"]
+FORMS: tuple[Form, ...] = ("grids", "pictures", "numbered")
 
 
 def smart_resize(size: Size, factor: int, least: int, most: int) -> Size:
@@ -178,16 +162,23 @@ class NativeRules:
         spread: of the sampled frames; see `PacedRule`.
         capped: unit of a file's cap on the pixels of a frame: tokens of a "frame" or of a whole "clip".
         cap_tokens: that cap where the file names none.
+        frames: number of frames of a clip file, where its processor file states neither a number nor a rate; None for
+            the rate of `PacedRule`.
         mean, std: per channel, of values from 0 to 1, that the encoder was trained with.
         tokens: placeholders of a picture and a clip, where the tokenizer names none.
         around: texts before and behind each run of placeholders, where the tokenizer names none.
+        form: of the pixels in the inputs. "grids": patches of all pictures side by side, with a grid for each (Qwen);
+            "pictures": (picture, channel, height, width), smaller ones filled with 0 at the bottom and the right, with
+            `image_sizes`, and in a prompt a run of placeholders for each row of tokens (Pixtral); "numbered": (picture,
+            patch, value), filled with 0 to the most patches, with the column and row of each (Gemma 4).
+        row_ends: for "pictures" the texts behind each row of placeholders and behind the last one.
 
     Raises:
         MediaError: a field of another type, or out of range; the message names it.
     """
 
-    image_budget: PixelBudget
-    clip_budget: PixelBudget
+    image_budget: SizeBudget
+    clip_budget: SizeBudget
     mean: tuple[float, ...]
     std: tuple[float, ...]
     timestamps: bool = False
@@ -196,24 +187,30 @@ class NativeRules:
     spread: Literal["nearest", "steps"] = "nearest"
     capped: Literal["frame", "clip"] = "clip"
     cap_tokens: int = 128_000
+    frames: int | None = None
     tokens: tuple[str, str] = ("<|image_pad|>", "<|video_pad|>")
     around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
+    form: Form = "grids"
+    row_ends: tuple[str, str] = ("[IMG_BREAK]", "[IMG_END]")
 
     def __post_init__(self) -> None:
         for name in ("image_budget", "clip_budget"):
-            if not isinstance(getattr(self, name), PixelBudget):
-                raise MediaError(f"{name}={shown(getattr(self, name))}: must be a PixelBudget")
+            if not isinstance(getattr(self, name), SizeBudget):
+                raise MediaError(
+                    f"{name}={shown(getattr(self, name))}: must be a PixelBudget, an EdgeBudget or a TokenBudget"
+                )
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or len(values) != 3 or not all(map(is_number, values)):
                 raise MediaError(f"{name}={shown(values)}: must be a tuple of 3 numbers, one per channel")
-        for name in ("tokens", "around"):
+        one_of("form", self.form, FORMS, error=MediaError)
+        for name in ("tokens", "around", "row_ends"):
             texts = getattr(self, name)
             if not isinstance(texts, tuple) or len(texts) != 2 or not all(isinstance(x, str) for x in texts):
                 raise MediaError(f"{name}={shown(texts)}: must be a tuple of 2 texts")
         for name in ("timestamps", "seconds"):
             flag(name, getattr(self, name), error=MediaError)
-        for name in ("multiple", "cap_tokens"):
+        for name in ("multiple", "cap_tokens", *(("frames",) if self.frames is not None else ())):
             whole_number(name, getattr(self, name), error=MediaError)
         one_of("spread", self.spread, ("nearest", "steps"), error=MediaError)
         one_of("capped", self.capped, ("frame", "clip"), error=MediaError)
@@ -225,13 +222,13 @@ class NativeGeometry(Geometry):
 
     Attributes:
         patches: of the encoder.
-        image_budget: pixels of a picture.
-        clip_budget: pixels of a clip.
+        image_budget: sides of a picture.
+        clip_budget: sides of the frames of a clip.
     """
 
     patches: PatchGeometry = field(kw_only=True)
-    image_budget: PixelBudget = field(kw_only=True)
-    clip_budget: PixelBudget = field(kw_only=True)
+    image_budget: SizeBudget = field(kw_only=True)
+    clip_budget: SizeBudget = field(kw_only=True)
 
     def image_grid(self, picture: Size) -> Grid:
         """Return the grid in patches of a picture of (height, width) pixels."""
@@ -253,17 +250,11 @@ def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
         MediaError: a needed number is missing or impossible; the message names the key.
     """
     vision = need(config, "vision_config", "the model's config")
-    numbers = {}
-    for key in ("patch_size", "spatial_merge_size", "temporal_patch_size"):
-        value = need(vision, key, "vision_config in the model's config")
-        if not is_whole(value) or not 1 <= value <= 1024:
-            raise MediaError(
-                f"{key}={shown(value)} in vision_config in the model's config: expected a whole number from 1 to 1024"
-            )
-        numbers[key] = int(value)
-    patches = PatchGeometry(
-        numbers["patch_size"], numbers["spatial_merge_size"], numbers["temporal_patch_size"]
-    )
+    numbers = {key: _patch_number(config, vision, key, rules) for key in _NUMBERS}
+    patches = PatchGeometry(*numbers.values())
+    video = getattr(config, "video_token_id", None)
+    if rules.form == "grids":
+        video = need(config, "video_token_id", "the model's config")
     return NativeGeometry(
         encoder=str(getattr(vision, "model_type", "")),
         image_size=0,
@@ -271,12 +262,36 @@ def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
         canvases=(),
         aspect_ratio="",
         image_token_id=token_id("image_token_id", need(config, "image_token_id", "the model's config")),
-        video_token_id=token_id("video_token_id", need(config, "video_token_id", "the model's config")),
+        video_token_id=None if video is None else token_id("video_token_id", video),
         pool_stride=patches.merge,
         patches=patches,
         image_budget=rules.image_budget,
         clip_budget=rules.clip_budget,
     )
+
+
+_NUMBERS = ("patch_size", "spatial_merge_size", "temporal_patch_size")
+
+
+def _patch_number(config: Any, vision: Any, key: str, rules: NativeRules) -> int:
+    """Read a number of the encoder, which some families state beside it (Mistral 3), by another name (Gemma 4), or not.
+
+    Raises:
+        MediaError: it is missing or impossible.
+    """
+    value, where = getattr(vision, key, None), "vision_config in the model's config"
+    if value is None and rules.form != "grids":
+        if key == "temporal_patch_size":
+            return 1
+        if getattr(config, key, None) is not None:
+            value, where = getattr(config, key), "the model's config"
+        elif key == "spatial_merge_size":
+            key = "pooling_kernel_size"
+            value = getattr(vision, key, None)
+    value = need(vision, key, where) if value is None else value
+    if not is_whole(value) or not 1 <= value <= 1024:
+        raise MediaError(f"{key}={shown(value)} in {where}: expected a whole number from 1 to 1024")
+    return int(value)
 
 
 def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:

@@ -11,8 +11,12 @@ from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.numbered_processor import NumberedProcessor
+from vidcompress.media.preprocessing.padded_processor import PaddedProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
+
+_OF_FORM = {"grids": NativeProcessor, "pictures": PaddedProcessor, "numbered": NumberedProcessor}
 
 
 def load_processor(
@@ -62,4 +66,5 @@ def load_processor(
         local_files_only=local_files_only,
         revision=revision,
     )
-    return Processor(**fields) if fields["family"].native is None else NativeProcessor(**fields)
+    rules = fields["family"].native
+    return Processor(**fields) if rules is None else _OF_FORM[rules.form](**fields)

@@ -52,16 +52,18 @@ class NativeProcessor(Processor):
     Attributes:
         paced: frame sampling rule.
         around: texts before and behind each run of a clip, where the family writes times.
+        row_ends: texts behind each row of placeholders and behind the last, where a picture has a run for each row.
     """
 
     geometry: NativeGeometry
     paced: PacedRule = PacedRule()
     around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
+    row_ends: tuple[str, str] = ("[IMG_BREAK]", "[IMG_END]")
 
     def __repr__(self) -> str:
         patches = self.geometry.patches
         return (
-            f"NativeProcessor({self.family.model_type}, {self.image_token!r}, {self.video_token!r}, "
+            f"{type(self).__name__}({self.family.model_type}, {self.image_token!r}, {self.video_token!r}, "
             f"{type(self.tokenizer).__name__}, tokens of {patches.factor} px, "
             f"resize_device={str(self.resize_device)!r})"
         )
@@ -195,7 +197,8 @@ class NativeProcessor(Processor):
                 f"size={shown(size)}: the tokens of a clip of {self.family.model_type} follow from the size of its "
                 "frames; pass (height, width) in pixels"
             )
-        assert self.family.clip_layout is not None  # noqa: S101  (for the type checker)
+        if self.family.clip_layout is None:
+            raise MediaError(f"videos: {self.family.model_type} takes no clips here; pass frames as images")
         return len(self.family.clip_layout(self.geometry, frames, (int(size[0]), int(size[1]))))
 
     def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:

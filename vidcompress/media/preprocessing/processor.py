@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from vidcompress.adapters.families import Family, Geometry, clip_runs, image_runs
+from vidcompress.adapters.families import Family, Geometry, clip_runs, image_runs, repeated_token
+from vidcompress.adapters.family.pan_and_scan import PannedGeometry
 from vidcompress.adapters.presets import Preset
 from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
@@ -44,6 +45,7 @@ from vidcompress.media.preprocessing.transforms import (
     frame_views,
     image_views,
     join_visuals,
+    panned_views,
     seen_part,
     single_view,
     stack_views,
@@ -143,6 +145,9 @@ class Processor(StockProcessor):
             - `input_ids`, `attention_mask`: int64 (row, token)
             - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
               channel, height, width) for a family that makes no crops, without `image_sizes`
+            - `token_type_ids`: int64 (row, token), 1 at placeholders of pictures and 0 elsewhere, for Gemma 3
+            - `num_crops`: int64 (picture,), crops behind each whole picture in `pixel_values`, beside `image_sizes`,
+              where the checkpoint asks for pan and scan (Gemma 3); for `compress_inputs` and `compress` only
             - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels. For a family that cuts
               pictures into tiles (InternVL) `pixel_values` is (tile or frame, channel, height, width), and this is
               (picture or clip, 3) in the order of the prompts, height, width and number of frames (0: a picture)
@@ -181,7 +186,7 @@ class Processor(StockProcessor):
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
         clips = [self._sampled(source, sampling) for source in sources]
         video_inputs, video_lengths = self.prepare_videos(clips)
-        writings = {self.image_token: self.write_images(image_lengths)}
+        writings = {self.image_token: self.write_images(image_lengths, image_inputs)}
         if self.video_token is not None:
             writings[self.video_token] = self.write_clips(clips, video_lengths)
         written, runs = write_text(texts, writings)
@@ -235,6 +240,8 @@ class Processor(StockProcessor):
             alone = self.family.single_view_layout is None or shared_with == 1
             if self.family.tiles:
                 views.append(tile_views(pixels, self.geometry, self.image_recipe))
+            elif isinstance(self.geometry, PannedGeometry):
+                views.append(panned_views(pixels, self.geometry.boxes(size), self.image_recipe))
             elif not self.family.crops:
                 views.append(single_view(pixels, self.image_recipe, pad=self.image_recipe.pad))
             elif alone:
@@ -246,6 +253,10 @@ class Processor(StockProcessor):
         if self.family.tiles:
             stated = torch.tensor([(*size, 0) for size in sizes])
             return {"pixel_values": torch.cat(views), "image_sizes": stated}, lengths
+        if isinstance(self.geometry, PannedGeometry):
+            panned = {"num_crops": torch.tensor([len(view) - 1 for view in views])}
+            panned["image_sizes"] = torch.tensor(sizes)
+            return {"pixel_values": torch.cat(views), **panned}, lengths
         if not self.family.crops:
             return {"pixel_values": torch.cat(views)}, lengths
         inputs: dict[str, Any] = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes)}
@@ -307,14 +318,20 @@ class Processor(StockProcessor):
         """Return the times of a clip's views, in seconds."""
         return clip.times
 
-    def write_images(self, lengths: list[int]) -> list[Writing]:
-        """Write the text for pictures of so many placeholders in a prompt: for each one run, or one per view."""
+    def write_images(self, lengths: list[int], inputs: Mapping[str, Any]) -> list[Writing]:
+        """Write the text for pictures of so many placeholders in a prompt: for each one run, or one per view.
+
+        Args:
+            lengths: placeholders of each picture.
+            inputs: what `prepare_images` made of the pictures.
+        """
         write = self.family.image_text
         if write is None:
             return [Writing(self.image_token, (length,)) for length in lengths]
         views = [length // self.geometry.side**2 for length in lengths]
+        token = repeated_token(self.family, self.image_token)
         return [
-            Writing(write(self.image_token, count), image_runs(self.family, self.geometry, length))
+            Writing(write(token, count), image_runs(self.family, self.geometry, length))
             for count, length in zip(views, lengths, strict=True)
         ]
 
@@ -329,8 +346,14 @@ class Processor(StockProcessor):
         ]
 
     def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Add the family's per-token inputs to the text inputs of a batch; here none."""
-        return batch
+        """Add the family's per-token input to the text inputs of a batch, where it has one."""
+        if self.family.token_types is None:
+            return batch
+        ids = batch["input_ids"]
+        types = (ids == self.geometry.image_token_id).to(torch.int64)
+        if self.geometry.video_token_id is not None:
+            types += 2 * (ids == self.geometry.video_token_id)
+        return {**batch, self.family.token_types: types}
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
         """Count the placeholders of a picture of `size` = (height, width) pixels, newlines included.
@@ -453,7 +476,7 @@ def with_known_tokens(processor: Any, prompt: str) -> str:
     family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
     if family is None or family.image_text is None:
         return prompt
-    text = family.image_text(processor.image_token, 1)
+    text = family.image_text(repeated_token(family, processor.image_token), 1)
     return placeholder_pattern(processor.image_token, processor.video_token).sub(lambda _: text, prompt)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from vidcompress.adapters.base import ADAPTERS
-from vidcompress.adapters.families import Geometry, get_family
+from vidcompress.adapters.families import Geometry, get_family, repeated_token
 from vidcompress.adapters.family.native import NativeGeometry
+from vidcompress.adapters.family.pan_and_scan import PanAndScan, PannedGeometry
 from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device, whole_number
 from vidcompress.core.devices import input_device
@@ -76,20 +77,26 @@ def read_processor_files(
     )
     if family.tiles:
         geometry = replace(geometry, tiles=_tiles(image_raw, image_origin))
-    _check_token(tokenizer, image_token, geometry.image_token_id, "image")
+    if family.prompt_token is not None:
+        image_token = family.prompt_token
+    geometry = _panned(image_raw, geometry, image_origin)
+    _check_token(tokenizer, repeated_token(family, image_token), geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
+        if family.native is not None and family.native.form == "numbered":
+            _add_token(tokenizer, video_token)
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
     if laid_out is not None:
         geometry = replace(geometry, canvases=(laid_out.canvas(geometry.image_size),))
     if isinstance(geometry, NativeGeometry) and family.native is not None:
         pixels = native_settings(
-            family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer
+            family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer, nested
         )
     else:
+        usual = {"resample": family.resample}
         pixels = dict(
             geometry=geometry,
-            image_recipe=read_recipe(image_raw, geometry, image_origin),
-            video_recipe=read_recipe(video_raw, geometry, video_origin),
+            image_recipe=read_recipe({**usual, **image_raw}, geometry, image_origin),
+            video_recipe=read_recipe({**usual, **video_raw}, geometry, video_origin),
         )
     return dict(
         family=family,
@@ -282,6 +289,12 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
         )
 
 
+def _add_token(tokenizer: Any, token: str) -> None:
+    """Add a placeholder that the published tokenizers lack and the stock processor adds (Gemma 4)."""
+    if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+        tokenizer.add_special_tokens({"additional_special_tokens": [token]})
+
+
 def _is_original(files: _Files) -> bool:
     from vidcompress.adapters.llava_video.original_checkpoints import is_original
 
@@ -312,6 +325,26 @@ def _tiles(raw: dict[str, Any], origin: str) -> tuple[int, int]:
             f"{origin}: min_patches={fewest} is above max_patches={most}; fetch the processor's files again"
         )
     return (1, 1) if most == 1 else (fewest, most)
+
+
+def _panned(raw: dict[str, Any], geometry: Geometry, origin: str) -> Geometry:
+    """Return the geometry with the rule for pan and scan, where the file asks for it."""
+    if raw.get("do_pan_and_scan") is not True:
+        return geometry
+    stated = {
+        name: raw[key]
+        for name, key in (
+            ("least", "pan_and_scan_min_crop_size"),
+            ("most", "pan_and_scan_max_num_crops"),
+            ("ratio", "pan_and_scan_min_ratio_to_activate"),
+        )
+        if raw.get(key) is not None
+    }
+    whole_number(
+        f"{origin}: pan_and_scan_max_num_crops", stated.get("most", 4), most=MOST_TILES, error=MediaError
+    )
+    own = {entry.name: getattr(geometry, entry.name) for entry in fields(geometry)}
+    return PannedGeometry(**own, pan=PanAndScan(**stated))
 
 
 def _warn_about_pinpoints(raw: dict[str, Any], geometry: Geometry, origin: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from transformers.processing_utils import ProcessorMixin
 
+from vidcompress.adapters.family.pan_and_scan import PannedGeometry
 from vidcompress.checks import flag
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.preprocessing.arguments import arrange_images
@@ -112,7 +113,10 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
     def model_input_names(self) -> list[str]:
         """Keys that the inputs may have, `input_ids` first."""
         names = list(self.tokenizer.model_input_names)
-        names += ["pixel_values"] + ["image_sizes"] * (self.family.crops or self.family.tiles)
+        names += [self.family.token_types] * (self.family.token_types is not None)
+        panned = isinstance(self.geometry, PannedGeometry)
+        names += ["pixel_values"] + ["image_sizes"] * (self.family.crops or self.family.tiles or panned)
+        names += ["num_crops"] * panned
         names += ["batch_num_images"] * self.family.counts_images
         apart = self.family.takes_clips and not self.family.tiles
         return [*names, "pixel_values_videos"] if apart else names

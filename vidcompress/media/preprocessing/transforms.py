@@ -65,6 +65,23 @@ def tile_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -
     return tiles if rows * cols == 1 else torch.cat((tiles, _finish(picture[None], recipe)))
 
 
+def panned_views(
+    picture: torch.Tensor, boxes: Sequence[tuple[int, int, int, int]], recipe: PixelRecipe
+) -> torch.Tensor:
+    """Make the view of a whole picture, and those of its crops behind it.
+
+    Args:
+        picture: uint8 (channel, height, width).
+        boxes: (top, left, bottom, right) of the crops in pixels.
+        recipe: of the processor.
+
+    Returns:
+        float32 (view, channel, image_size, image_size).
+    """
+    crops = [picture[:, top:bottom, left:right] for top, left, bottom, right in boxes]
+    return torch.cat([_finish(part[None].contiguous(), recipe) for part in (picture, *crops)])
+
+
 MAX_SQUARE_PIXELS = 16 * 1024 * 1024
 """Largest padded square, in pixels; a picture of 1 x 60,000 pixels would make one of 10 GB."""
 

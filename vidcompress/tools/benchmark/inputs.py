@@ -54,6 +54,8 @@ def make_inputs(
     placed = [part for n in range(len(runs)) for part in (visual[n], between[:, n : n + 1])]
     ids = torch.cat((words[:, :before], *placed, words[:, before:]), dim=1)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if family.token_types is not None:
+        inputs[family.token_types] = (ids == token).to(ids.dtype) * (2 if workload.modality == "video" else 1)
     if pixels is not None:
         repeated = {
             key: value.to(device).repeat(batch, *[1] * (value.ndim - 1)) for key, value in pixels.items()

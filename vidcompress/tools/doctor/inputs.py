@@ -36,7 +36,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
     }
     family, geometry = processor.family, processor.geometry
     runs = [image_runs(family, geometry, length) for length in lengths]
-    inputs["input_ids"] = _prompt(geometry.image_token_id, runs)
+    inputs |= processor.with_token_types({"input_ids": _prompt(geometry.image_token_id, runs)})
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
@@ -59,10 +59,11 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
         MediaError: the family takes no clips.
     """
     inputs, placeholders = processor.empty_clip(frames, size)
-    family = processor.family
-    if family.tiles:
+    family, geometry = processor.family, processor.geometry
+    token = geometry.image_token_id if family.tiles else geometry.video_token_id
+    if token is not None:
         runs = clip_runs(family, placeholders, frames)
-        inputs["input_ids"] = _prompt(processor.geometry.image_token_id, [runs])
+        inputs |= processor.with_token_types({"input_ids": _prompt(token, [runs])})
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
 
