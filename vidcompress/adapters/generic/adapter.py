@@ -59,6 +59,7 @@ class GenericAdapter(Adapter):
     """
 
     judged: ClassVar[bool] = True
+    refused_keys: ClassVar[tuple[str, ...]] = (*Adapter.refused_keys, "vision_feature_layers")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
 
     def __init__(self, model: Any) -> None:
