@@ -339,6 +339,18 @@ def test_methods_that_read_features_are_served(method: str) -> None:
     assert answer.shape[1] == got["input_ids"].shape[1] + 3
 
 
+def test_pooling_needs_rows_and_columns() -> None:
+    model, inputs = vip()
+    with pytest.raises(
+        UnsupportedInputError, match="'pool' averages over rows.*a thumbnail of 1 x 64 tokens tells none"
+    ):
+        vidcompress.compress_inputs(model, inputs, "pool", retention_ratio=0.25)
+    model = toy("Qwen3_5ForConditionalGeneration")
+    torch.manual_seed(1)
+    got = vidcompress.compress_inputs(model, inputs_of(model, "image"), "pool", retention_ratio=0.25)
+    assert [(one.kept, one.total) for one in got.report.visuals] == [(2, 8)] * 2
+
+
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
