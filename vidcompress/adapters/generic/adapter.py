@@ -223,8 +223,8 @@ class GenericAdapter(Adapter):
         if evidence:
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} is served by the generic adapter, which has features and no "
-                f"{', '.join(dict.fromkeys(item.quantity for item in evidence))}: use divprune, vidcom2, evs, census, "
-                "random or uniform, or globalcom2:evidence=none"
+                f"{', '.join(dict.fromkeys(item.quantity for item in evidence))}: use divprune, vidcom2, evs, random, "
+                "uniform, census:mass=off, or globalcom2:evidence=none"
             )
         tokens = []
         for visual, some in zip(visuals, frames or [None] * len(visuals), strict=True):
