@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -171,6 +173,144 @@ def test_a_model_is_judged_once_for_each_kind_of_inputs(monkeypatch: pytest.Monk
     assert counts == [2, 2, 4, 4, 4] and len(forwards) == 4
 
 
+GENERATED: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
+
+
+@pytest.mark.parametrize("name", ["VipLlavaForConditionalGeneration", "Qwen3_5ForConditionalGeneration"])
+def test_a_block_judges_what_the_model_itself_gets_and_serves_a_second_turn(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = toy(name)
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    with vidcompress.compress(model, "divprune", retention_ratio=0.5):
+        first = model.generate(**inputs, **GENERATED, return_dict_in_generate=True)
+        assert len(entrance._JUDGED[model]) == 1
+        ids = torch.cat([first.sequences, torch.tensor([[5, 9, 4]])], 1)
+        later = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if (types := inputs.get("mm_token_type_ids")) is not None:
+            later["mm_token_type_ids"] = torch.nn.functional.pad(types, (0, ids.shape[1] - types.shape[1]))
+        options = {**GENERATED, "output_logits": True, "return_dict_in_generate": True}
+        again = model.generate(**{**inputs, **later}, **options).logits[0]
+        unseen = model.generate(input_ids=ids[:, -9:], attention_mask=torch.ones(1, 9), **options).logits[0]
+        cached = model.generate(**later, **options, past_key_values=first.past_key_values).logits[0]
+    assert (cached - again).abs().max() < 1e-5 < 1e-3 < (cached - unseen).abs().max()
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    with vidcompress.compress(model, "divprune", retention_ratio=0.5), torch.no_grad():
+        assert model(**inputs).logits.shape[1] < inputs["input_ids"].shape[1]
+
+
+def test_judging_leaves_the_offset_of_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toy("Qwen3_5ForConditionalGeneration")
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    held = torch.tensor([[-5]])
+    monkeypatch.setattr(model.model, "rope_deltas", held)
+    vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    assert model.model.rope_deltas is held
+    with torch.no_grad():
+        model(**inputs)
+    assert model.model.rope_deltas is not held
+
+
+def test_another_thread_is_neither_stopped_nor_let_through_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread judges, the model runs in another, and a wrong adapter there is refused as ever."""
+    model, inputs = vip()
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    judge, found = entrance.difference_at_entrance, []
+
+    def elsewhere() -> None:
+        with torch.no_grad():
+            found.append(model(**inputs).logits.shape[1])
+        try:
+            compress_with(Rolled(model), inputs, CompressionConfig("random", retention_ratio=0.5))
+        except UnsupportedModelError as error:
+            found.append("neither that of the whole prompt" in str(error))
+
+    def meanwhile(*args: Any) -> str | None:
+        monkeypatch.setattr(entrance, "difference_at_entrance", judge)
+        return with_hook(*args)
+
+    def with_hook(*args: Any) -> str | None:
+        register = decoder.register_forward_pre_hook
+
+        def registered(*given: Any, **options: Any) -> Any:
+            monkeypatch.delattr(decoder, "register_forward_pre_hook")
+            handle = register(*given, **options)
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            thread.join()
+            return handle
+
+        monkeypatch.setattr(decoder, "register_forward_pre_hook", registered, raising=False)
+        return judge(*args)
+
+    decoder = model.get_decoder()
+    monkeypatch.setattr(entrance, "difference_at_entrance", meanwhile)
+    vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    assert found == [inputs["input_ids"].shape[1], True]
+
+
+def test_other_arguments_of_the_encoder_are_judged_or_refused() -> None:
+    model, inputs = vip()
+    vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    with pytest.raises(UnsupportedInputError, match=r"vision_feature_layers=\[-1, -2\] differs"):
+        vidcompress.compress_inputs(
+            model, {**inputs, "vision_feature_layers": [-1, -2]}, "random", retention_ratio=0.5
+        )
+    before = len(entrance._JUDGED[model])
+    for switch in (True, False, True):
+        given = {**inputs, "interpolate_pos_encoding": switch}
+        vidcompress.compress_inputs(model, given, "random", retention_ratio=0.5)
+    assert len(entrance._JUDGED[model]) == before + 2
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_a_wrong_order_is_noticed_in_bfloat16(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small features are compared with features, not with 1."""
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    model, inputs = vip()
+    model = deepcopy(model)
+    with torch.no_grad():
+        model.model.multi_modal_projector.linear_2.weight *= scale
+        model.model.multi_modal_projector.linear_2.bias *= scale
+        model.get_input_embeddings().weight *= scale
+    model, inputs = model.bfloat16(), {**inputs, "pixel_values": inputs["pixel_values"].bfloat16()}
+    settings = CompressionConfig("random", retention_ratio=0.5)
+    with pytest.raises(UnsupportedModelError, match="inputs_embeds is neither that of the whole prompt"):
+        compress_with(Rolled(model), inputs, settings)
+    assert compress_with(GenericAdapter(model), inputs, settings).report.kept == 64
+
+
+def test_masks_are_compared_to_the_bit() -> None:
+    """The least number of a mask of floating point is no scale for the others."""
+    hidden = torch.finfo(torch.float32).min
+    whole = torch.full((1, 1, 4, 4), hidden).triu(1)
+    some = torch.tensor([0, 1, 3])
+    cut = entrance.Cut(4, 3, 2, [some], [torch.arange(3)], torch.tensor([1]), tolerance=1e-5)
+    short = whole[..., some, :][..., some]
+    both_ways = torch.zeros_like(short)
+    assert list(entrance._mask_differences({"full": whole}, {"full": short}, cut)) == []
+    assert list(entrance._mask_differences(whole, None, cut)) == []
+    assert list(entrance._mask_differences(None, short, cut)) == []
+    (said,) = entrance._mask_differences({"full": whole}, {"full": short + both_ways.fill_(1.0)}, cut)
+    assert said == "attention_mask is not that of surviving columns"
+    for one in (torch.zeros_like(short), torch.ones(1, 1, 3, 3, dtype=torch.bool)):
+        (said,) = entrance._mask_differences(None, one, cut)
+        assert said == "attention_mask hides columns of one prompt only"
+
+
+def test_missing_token_types_are_the_callers_to_add() -> None:
+    model = toy("Glm4vForConditionalGeneration")
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    bare = {key: value for key, value in inputs.items() if key != "mm_token_type_ids"}
+    with pytest.raises(UnsupportedInputError, match=r"mm_token_type_ids.*; pass all that its processor"):
+        vidcompress.compress_inputs(model, bare, "random", retention_ratio=0.5)
+
+
 def test_a_model_in_training_is_judged_in_eval_mode_first(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = vip()
     monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
@@ -197,6 +337,18 @@ def test_methods_that_read_features_are_served(method: str) -> None:
     with torch.no_grad():
         answer = model.generate(**got, max_new_tokens=3, do_sample=False, pad_token_id=0)
     assert answer.shape[1] == got["input_ids"].shape[1] + 3
+
+
+def test_pooling_needs_rows_and_columns() -> None:
+    model, inputs = vip()
+    with pytest.raises(
+        UnsupportedInputError, match="'pool' averages over rows.*a thumbnail of 1 x 64 tokens tells none"
+    ):
+        vidcompress.compress_inputs(model, inputs, "pool", retention_ratio=0.25)
+    model = toy("Qwen3_5ForConditionalGeneration")
+    torch.manual_seed(1)
+    got = vidcompress.compress_inputs(model, inputs_of(model, "image"), "pool", retention_ratio=0.25)
+    assert [(one.kept, one.total) for one in got.report.visuals] == [(2, 8)] * 2
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,34 @@ def test_comparisons_run_and_say_what_is_refused(folder: Path) -> None:
         qa.compare("what?", image=SCENE, methods=["fastv"], retention_ratios=[0.75])
 
 
+def test_an_evaluation_leaves_a_row_empty_whose_method_the_model_does_not_take(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A question that no method answered is no wrong answer."""
+    arguments = [
+        "eval",
+        "--model",
+        str(folder),
+        "--task",
+        "shapes:image",
+        "--limit",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
+    arguments += ["--methods", "divprune,visionzip,fastv", "--retention-ratios", "0.25"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = {}
+    for path in tmp_path.glob("*/result.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows[content["method"]] = content["unreachable"], len(content["failed"])
+    assert rows["none"] == rows["divprune"] == (None, 0)
+    for method, reason in (("visionzip", "no attention_received"), ("fastv", "does not act inside")):
+        unreachable, failed = rows[method]
+        assert reason in unreachable and failed == 0
+
+
 def test_doctor_says_which_adapter_and_processor_it_has(folder: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "--model", str(folder), "--json"])
     assert result.exit_code == 0, result.output

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +70,23 @@ def stock_positions(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Te
     }
     if mask is not None:
         given["attention_mask"] = mask
-    core, offset = model.model, getattr(model.model, "rope_deltas", None)
-    try:
+    with offset_restored(model):
         positions: Tensor = model._prepare_position_ids_for_generation(ids, given)
-    finally:
-        if hasattr(core, "rope_deltas"):
-            core.rope_deltas = offset
     return positions if positions.ndim == 3 else positions[None]
+
+
+@contextmanager
+def offset_restored(model: Any) -> Iterator[None]:
+    """Restore the offset of the call that a model ran last (`rope_deltas`), which calls inside the block replace.
+
+    Args:
+        model: a transformers model; the model itself, or its core `model.model`, holds the offset.
+    """
+    around: tuple[Any, ...] = (model, getattr(model, "model", None))
+    owners = [one for one in around if hasattr(one, "rope_deltas")]
+    held = [one.rope_deltas for one in owners]
+    try:
+        yield
+    finally:
+        for one, offset in zip(owners, held, strict=True):
+            one.rope_deltas = offset

@@ -18,6 +18,10 @@ from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.errors import UnsupportedInputError
+
+LONGEST_ROW = 2
+"""Most columns of a thumbnail or frame of one row that are averaged: sides shrink by factors within 2 of each other."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,20 @@ class Pool(PerVisualMethod):
     compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
+
+    def check(self, layout: Layout) -> None:
+        """Refuse what `Method.check` refuses, and views in one row, whose shape is not known.
+
+        Raises:
+            UnsupportedInputError: naming the view.
+        """
+        super().check(layout)
+        for view in layout.views:
+            if view.kind in ("thumbnail", "frame") and view.rows == 1 and view.cols > LONGEST_ROW:
+                raise UnsupportedInputError(
+                    f"method {self.name!r} averages over rows and columns, and a {view.kind} of 1 x {view.cols} tokens "
+                    "tells none; use uniform or random as the control"
+                )
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Pool the features; each takes the position of the source token at the centre of its pooled cell.

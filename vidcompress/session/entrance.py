@@ -7,20 +7,22 @@ model that only the generic adapter serves is judged on its first inputs.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from vidcompress.adapters.base import Adapter
-from vidcompress.adapters.stock import stock_positions
+from vidcompress.adapters.stock import offset_restored, stock_positions
 from vidcompress.adapters.traits import Traits
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import Positions
-from vidcompress.errors import UnsupportedModelError
+from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.prompt import PER_TOKEN_KEYS, TEXT_AXIS_OF
@@ -36,7 +38,14 @@ _HINTS = {
 
 
 _JUDGED: WeakKeyDictionary[Any, set[tuple[frozenset[str], bool]]] = WeakKeyDictionary()
-"""What a model was judged on: the kinds of pixels, and whether there were several rows."""
+"""What a model was judged on: the names of its inputs, and whether there were several rows."""
+
+_HERE = threading.local()
+"""Whether this thread judges: `judging`."""
+
+
+_STOCK_ERROR = "does not take the inputs themselves"
+"""Difference where the class raises an error of its own for what it is given uncompressed."""
 
 
 class _EntranceReached(Exception):
@@ -46,21 +55,26 @@ class _EntranceReached(Exception):
 def at_entrance(model: Any, decoder: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments, by name, of a model's call of its language model; no decoder layer runs.
 
+    Calls of other threads pass, and so does a `compress` block around the model: its hook is not on `forward`.
+
     Args:
         model: a loaded model. decoder: its language model. inputs: of its forward.
     """
     seen: dict[str, Any] = {}
+    here = threading.get_ident()
     names = list(inspect.signature(type(decoder).forward).parameters)[1:]
 
     def stop(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != here:
+            return
         seen.update(zip(names, args, strict=False))
         seen.update(kwargs)
         raise _EntranceReached
 
     handle = decoder.register_forward_pre_hook(stop, with_kwargs=True)
     try:
-        with torch.no_grad():
-            model(**inputs)
+        with torch.no_grad(), offset_restored(model):
+            model.forward(**inputs)
     except _EntranceReached:
         pass
     finally:
@@ -77,7 +91,8 @@ class Cut:
         columns: for each row the (n,) surviving columns of the caller's prompt, ascending.
         places: for each row the (n,) columns of the shortened prompt that hold them.
         numbers: of the surviving visual tokens among all of the batch, row after row.
-        tolerance: between numbers of floating point, relative to the largest; 0 is equality to the bit.
+        tolerance: between numbers of floating point, relative to the largest, and of their means; 0 is equality to the
+            bit.
     """
 
     width: int
@@ -95,8 +110,9 @@ class Cut:
         a, b = a.to(b.device), b
         if not self.tolerance or not a.is_floating_point() or not a.numel():
             return torch.equal(a, b)
-        scale = max(1.0, float(a.double().abs().max()))
-        return float((a.double() - b.double()).abs().max()) <= self.tolerance * scale
+        a, b = a.double().abs(), (a.double() - b.double()).abs()
+        # The mean tells where a few large numbers hide what the others do.
+        return all(float(f(b)) <= self.tolerance * float(f(a)) for f in (torch.max, torch.mean))
 
     def alike(self, whole: Any, short: Any) -> bool:
         """Whether an argument of the compressed prompt equals that of the whole one, or its surviving part.
@@ -134,7 +150,7 @@ class Cut:
 def judge_once(
     adapter: Adapter, inputs: Mapping[str, Any], compress: Callable[..., CompressedInputs]
 ) -> None:
-    """Judge a model on the first inputs of each kind: pictures, clips or both, in one row or several.
+    """Judge a model on the first inputs of each kind: of the same names and switches, in one row or several.
 
     Args:
         adapter: of the model.
@@ -142,39 +158,51 @@ def judge_once(
         compress: `compress_with`.
 
     Raises:
+        UnsupportedInputError: the class does not take the uncompressed inputs.
         UnsupportedModelError: the language model gets something else for the compressed prompt, or the model is in
             training mode, in which nothing can be compared.
     """
     model, who = adapter.model, type(adapter.model).__name__
-    pixels = {*adapter.image_keys[:1], *adapter.video_keys[:1]}
-    given = frozenset(name for name in pixels if inputs.get(name) is not None)
+    if getattr(_HERE, "judging", False):  # the call of `compress` below
+        return
+    inputs = _of_forward(model, inputs)
+    if not any(name in inputs for name in (*adapter.image_keys[:1], *adapter.video_keys[:1])):
+        return
     ids = inputs.get("input_ids")
-    kind = (given, isinstance(ids, Tensor) and len(ids) > 1)
+    names = frozenset(f"{k}={v}" if isinstance(v, (bool, str)) else k for k, v in inputs.items())
+    kind = (names, isinstance(ids, Tensor) and len(ids) > 1)
     kinds = _JUDGED.setdefault(model, set())
-    if not given or kind in kinds:
+    if kind in kinds:
         return
     if model.training:
         raise UnsupportedModelError(
             f"{who} has no adapter of its own and must be judged in eval mode first; call model.eval() and compress "
             "inputs of this kind once"
         )
-    kinds.add(kind)  # the call below comes back here
+    _HERE.judging = True
     try:
         policy: Positions = "original" if adapter.traits.honours_positions else "contiguous"
         settings = CompressionConfig("uniform", retention_ratio=0.5, positions=policy)
         got = compress(adapter, inputs, settings, for_generate=False)
-        difference = difference_at_entrance(
-            adapter, inputs, got, max(1e-5, 50 * torch.finfo(model.dtype).eps)
-        )
-    except BaseException:
-        kinds.discard(kind)
-        raise
+        # Both prompts have features of one function for the same pixels.
+        difference = difference_at_entrance(adapter, inputs, got, max(1e-5, 4 * torch.finfo(model.dtype).eps))
+    finally:
+        _HERE.judging = False
+    if difference is not None and _STOCK_ERROR in difference:
+        raise UnsupportedInputError(f"{difference}; pass all that its processor returns, unchanged")
     if difference is not None:
-        kinds.discard(kind)
         raise UnsupportedModelError(
             f"{who} has no adapter of its own, and the generic one would not give its language model what it needs: "
             f"{difference}; write an adapter, see docs/guide-family.md"
         )
+    kinds.add(kind)
+
+
+def _of_forward(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs without those that steer `generate` only, and without what is not given."""
+    steering = {*vars(GenerationConfig()), *inspect.signature(type(model).generate).parameters}
+    plain = (Tensor, str, bool, int, float, list, tuple, Mapping)
+    return {k: v for k, v in inputs.items() if isinstance(v, plain) and k not in steering}
 
 
 def difference_at_entrance(
@@ -211,7 +239,7 @@ def _differences(
     try:
         whole = at_entrance(model, decoder, inputs)
     except Exception as error:  # noqa: BLE001  (the class's own error is the finding)
-        yield f"{type(model).__name__} does not take the inputs themselves: {error!r}"
+        yield f"{type(model).__name__} {_STOCK_ERROR}: {error!r}"
         return
     if not whole:
         yield f"{type(model).__name__} does not call its {type(decoder).__name__}, Adapter.decoder"
@@ -268,14 +296,28 @@ def _judged_masks(masks: Any, adapter: Adapter, cut: Cut) -> Any:
 
 
 def _mask_differences(whole: Any, short: Any, cut: Cut) -> Iterator[str]:
-    """Compare masks; where one is missing, the other may state that all columns are real."""
-    if whole is None or short is None:
-        given = whole if short is None else short
-        plain = isinstance(given, Tensor) and given.ndim == 2
-        if plain and not bool(given.bool().all()):
+    """Compare masks to the bit; where one is missing, the other may state what none says."""
+    if isinstance(whole, Mapping) and isinstance(short, Mapping) and whole.keys() == short.keys():
+        for key in whole:
+            yield from _mask_differences(whole[key], short[key], cut)
+    elif whole is None or short is None:
+        given, columns = (whole, cut.columns) if short is None else (short, cut.places)
+        if given is not None and not _says_nothing(given, columns):
             yield "attention_mask hides columns of one prompt only"
-    elif not cut.alike(whole, short):
+    elif not replace(cut, tolerance=0.0).alike(whole, short):
         yield "attention_mask is not that of surviving columns"
+
+
+def _says_nothing(mask: Any, columns: Sequence[Tensor]) -> bool:
+    """Whether a mask (row, column) has only ones at some columns, and one of (row, ..., column, column) is causal."""
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 4):
+        return False
+    if mask.ndim == 2:
+        return bool(mask.bool().all())
+    seen = mask >= 0 if mask.is_floating_point() else mask.bool()
+    rows = seen.expand(len(columns), *seen.shape[1:])
+    parts = [row[..., some, :][..., some] for row, some in zip(rows, columns, strict=True)]
+    return all(torch.equal(part, torch.ones_like(part).tril()) for part in parts)
 
 
 def _place_differences(

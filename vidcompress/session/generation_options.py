@@ -37,8 +37,9 @@ def is_filled(cache: Any) -> bool:
 
 
 def cache_rows(cache: Any) -> int:
-    """Number of rows of a filled cache: prompts, or beams of them."""
-    return int(cache.layers[0].keys.shape[0])
+    """Number of rows of a filled cache: prompts, or beams of them; 0 where no layer holds keys."""
+    states = (getattr(layer, "keys", None) for layer in cache.layers)  # a layer without attention has none
+    return next((int(keys.shape[0]) for keys in states if keys is not None), 0)
 
 
 def shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:

@@ -59,6 +59,7 @@ class GenericAdapter(Adapter):
     """
 
     judged: ClassVar[bool] = True
+    refused_keys: ClassVar[tuple[str, ...]] = (*Adapter.refused_keys, "vision_feature_layers")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
 
     def __init__(self, model: Any) -> None:
@@ -222,8 +223,8 @@ class GenericAdapter(Adapter):
         if evidence:
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} is served by the generic adapter, which has features and no "
-                f"{', '.join(dict.fromkeys(item.quantity for item in evidence))}: use divprune, vidcom2, evs, census, "
-                "random or uniform, or globalcom2:evidence=none"
+                f"{', '.join(dict.fromkeys(item.quantity for item in evidence))}: use divprune, vidcom2, evs, random, "
+                "uniform, census:mass=off, or globalcom2:evidence=none"
             )
         tokens = []
         for visual, some in zip(visuals, frames or [None] * len(visuals), strict=True):

@@ -17,6 +17,7 @@ FUNCTIONS: Final[Mapping[Modality, str]] = {"image": "get_image_features", "vide
 """Functions of a model that encode pictures and clips."""
 _SETTINGS: Final = (
     "vision_feature_layer",
+    "vision_feature_layers",
     "vision_feature_select_strategy",
     "vision_aspect_ratio",
     "interpolate_pos_encoding",

@@ -80,6 +80,17 @@ def test_text_and_other_metadata_and_results_stay(tmp_path: Path) -> None:
     assert same == card
 
 
+def test_rows_of_other_settings_stand_beside_one_another(tmp_path: Path) -> None:
+    card = ""
+    for number, frames in enumerate((8, 32, 8)):
+        measured = row("lmms:mvbench", score=[1.0, float(frames == 32), float(number > 1)])
+        measured["settings"] = {**measured.get("settings", {}), "num_frames": frames, "mass": "off"}
+        card, _ = with_model_index(card, rows_of(tmp_path / str(number), measured))
+    found = {(r.metric_args["num_frames"], r.metric_args["mass"]): r.metric_value for r in results_in(card)}
+    assert len(results_in(card)) == 2  # the third row takes the place of the first
+    assert found == {(8, "off"): pytest.approx(2 / 3), (32, "off"): pytest.approx(2 / 3)}
+
+
 def test_clips_are_another_task_and_rows_without_a_score_are_named(tmp_path: Path) -> None:
     clip = row("data:clips", score=[1.0])
     clip["samples"]["media"] = [["/data/a.mp4"]]

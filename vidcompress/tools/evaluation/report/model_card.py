@@ -19,6 +19,20 @@ LARGEST = 2**20
 """Most bytes of a card."""
 STATED = ("vidcompress", "commit", "torch", "transformers", "dtype", "device", "machine")
 """Of a row's origin, what its entry states."""
+SETTINGS = (
+    "policy",
+    "separators",
+    "positions",
+    "view_text",
+    "mass",
+    "mass_strength",
+    "mass_cap",
+    "num_frames",
+    "fps",
+    "max_frames",
+    "preset",
+)
+"""Of a row's settings, what its entry states and is told from another one by."""
 
 
 def with_model_index(card: str, rows: Sequence[ResultRow], place: str = "card") -> tuple[str, list[str]]:
@@ -100,6 +114,7 @@ def _entry(row: ResultRow) -> EvalResult:
         "failed": row.failed,
         "low": low and round(low, 4),
         "high": high and round(high, 4),
+        **{name: row.settings.get(name) for name in SETTINGS},
         **{name: value for name, value in origin_of(row).items() if name in STATED},
     }
     return EvalResult(
@@ -116,4 +131,6 @@ def _entry(row: ResultRow) -> EvalResult:
 
 
 def _identity(result: EvalResult) -> tuple[Any, ...]:
-    return (*result.unique_identifier, result.metric_type, result.metric_name)
+    stated = result.metric_args if isinstance(result.metric_args, dict) else {}
+    settings = [stated.get(name) for name in SETTINGS]
+    return (*result.unique_identifier, result.metric_type, result.metric_name, *map(str, settings))

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 
 from vidcompress.core.timing import PHASES, Phases
-from vidcompress.errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
+from vidcompress.errors import (
+    BudgetError,
+    UnsupportedInputError,
+    UnsupportedModelError,
+    VidcompressError,
+    one_line,
+)
 from vidcompress.media import load_image, read_video
 from vidcompress.qa import VisualQA
 from vidcompress.qa.answer import Answer
@@ -20,7 +26,7 @@ from vidcompress.tools.evaluation.metrics import judge
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item
 
-UNREACHABLE = (BudgetError, UnsupportedInputError)
+UNREACHABLE = (BudgetError, UnsupportedInputError, UnsupportedModelError)
 """Errors that mean that a method cannot serve a task at all."""
 _BEFORE_FIRST = PHASES[: PHASES.index("prefill") + 1]
 
@@ -109,7 +115,7 @@ class BatchInference:
         """Answer a batch; a question whose media or text cannot be processed fails alone.
 
         Raises:
-            BudgetError, UnsupportedInputError: the method cannot serve this task.
+            BudgetError, UnsupportedInputError, UnsupportedModelError: the method cannot serve this task or model.
         """
         start, result = time.perf_counter(), BatchResult()
         torch.manual_seed(self.row.seed + batch.number)
