@@ -312,5 +312,7 @@ for _name, _rules in (
     ("qwen2_5_vl", replace(QWEN2_RULES, seconds=True)),
     ("qwen3_vl", QWEN3_RULES),
     ("qwen3_vl_moe", QWEN3_RULES),
+    ("qwen3_5", QWEN3_RULES),
+    ("qwen3_5_moe", QWEN3_RULES),
 ):
     register_family(native_family(_name, _rules))

@@ -13,6 +13,9 @@ from vidcompress.errors import UnsupportedModelError, shown
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Upper bounds, beyond any real model; a config.json from elsewhere may state any number."""
 
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of decoder layers in a config whose cost is that of attention, or at most that."""
+
 
 @dataclass(frozen=True)
 class EncoderShape:
@@ -184,6 +187,12 @@ def _decoder(config: Any, text: Any) -> DecoderShape:
         raise UnsupportedModelError(
             f"model_type={config.model_type!r} is a mixture of experts, whose cost is not known; take a model of that "
             "family with one MLP per layer"
+        )
+    others = sorted({str(kind) for kind in getattr(text, "layer_types", None) or ()} - ATTENTIONS)
+    if others:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} has decoder layers of {', '.join(others)}, whose cost is not known; "
+            "take a model whose layers are all attention"
         )
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
     return DecoderShape(

@@ -37,8 +37,8 @@ def is_filled(cache: Any) -> bool:
 
 
 def cache_rows(cache: Any) -> int:
-    """Number of rows of a filled cache: prompts, or beams of them."""
-    return int(cache.layers[0].keys.shape[0])
+    """Number of rows of a filled cache: prompts, or beams of them; layers that keep a state have no keys."""
+    return int(next(layer for layer in cache.layers if hasattr(layer, "keys")).keys.shape[0])
 
 
 def shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:

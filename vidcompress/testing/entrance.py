@@ -155,12 +155,12 @@ def check_entrance(
     got = compressed(model, inputs, get_method(method), **settings)
     if got is None:
         return
-    cut = _cut_of(adapter, inputs, got, precision(model))
+    cut = cut_of(adapter, inputs, got, precision(model))
     for key in PER_TOKEN_KEYS:
         if key != "position_ids" and inputs.get(key) is not None:
             fits = cut.alike(inputs[key], got.get(key)) and got[key].shape[-1] == cut.short
             require(fits, f"{what}: {key} of the caller is not cut like input_ids")
-    decoder = _language_model(adapter)
+    decoder = language_model(adapter)
     whole = at_entrance(model, decoder, inputs)
     require(
         bool(whole), f"{type(model).__name__} does not call its {type(decoder).__name__}, Adapter.decoder"
@@ -178,7 +178,7 @@ def check_entrance(
     _check_places(model, adapter, inputs, got, short.get("position_ids"), cut, what)
 
 
-def _language_model(adapter: Adapter) -> Any:
+def language_model(adapter: Adapter) -> Any:
     """Return the language model; for a family that names none, the one that transformers finds."""
     try:
         return adapter.decoder
@@ -248,8 +248,15 @@ def _check_places(
         )
 
 
-def _cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float) -> Cut:
-    """Find the surviving columns from the report and the placeholders of the caller's prompt."""
+def cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float) -> Cut:
+    """Find the surviving columns from the report and the placeholders of the caller's prompt.
+
+    Args:
+        adapter: of the model.
+        inputs: of the caller.
+        got: what is left of them.
+        tolerance: of comparisons with numbers that are not exact on this device.
+    """
     ids = inputs["input_ids"]
     mask = inputs.get("attention_mask")
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
