@@ -90,9 +90,25 @@ class LlavaAdapter(Adapter):
     def has_cls(self) -> bool:
         return encoder_has_cls(self.model.config)
 
+    @property
+    def tower(self) -> nn.Module:
+        """The vision encoder, from pictures to patches."""
+        tower: nn.Module = self.core.vision_tower
+        return tower
+
+    @property
+    def drops_cls(self) -> bool:
+        """Whether the projector reads the encoder's outputs behind the first token."""
+        return getattr(self.model.config, "vision_feature_select_strategy", None) == "default"
+
+    def project(self, joined: Tensor) -> Tensor:
+        """Project what `join_patches` returns: (..., token, C') -> (..., token, D)."""
+        features: Tensor = self.core.multi_modal_projector(joined)
+        return features
+
     def vision_layers(self) -> nn.ModuleList:
         """The encoder's transformer layers."""
-        return encoder_layers(self.core.vision_tower)
+        return encoder_layers(self.tower)
 
     def probe(self, evidence: Sequence[Evidence]) -> EncoderProbe:
         """Return the probe that runs the vision tower and reads evidence; families with another encoder override it.
@@ -102,7 +118,7 @@ class LlavaAdapter(Adapter):
         """
         layer = self.model.config.vision_feature_layer
         indices = [layer] if isinstance(layer, int) else list(layer)
-        return EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        return EncoderProbe(self.tower, self.vision_layers(), indices, evidence, self.has_cls)
 
     # -- stated by each family ------------------------------------------------------------------------------
 
@@ -161,7 +177,7 @@ class LlavaAdapter(Adapter):
 
     def project_frames(self, features: Tensor) -> Tensor:
         """Project encoder outputs of frames without CLS: (frame, patch, channel) -> (frame, token, D)."""
-        return self.pool_frames(self.core.multi_modal_projector(features))
+        return self.pool_frames(self.project(features))
 
     def clips(self, inputs: Mapping[str, Any]) -> list[Visual]:
         """Return the videos of processor outputs.
@@ -320,17 +336,17 @@ class LlavaAdapter(Adapter):
         deferred: bool,
     ) -> Encoded:
         """Encode one chunk of views: the tower, the projector unless deferred and, for clips, the pooling."""
-        device = _device(self.core.vision_tower)
+        device = _device(self.tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        drop_cls = self.drops_cls
         joined = self.join_patches(every[:, 1:] if drop_cls else every)
         if deferred:
             features = self.pool_hidden(joined) if is_video else joined
             if drop_cls == self.has_cls:  # then it is the evidence `hidden` as well
                 evidence = [item for item in evidence if item != HIDDEN_ITEM]
         else:
-            features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+            features = self.project_frames(joined) if is_video else self.project(joined)
         quantities = dict(zip(probe.evidence, values, strict=True))
         quantities |= self._hidden(every, evidence)
         quantities |= self._of_auxiliary(every, evidence)
@@ -366,7 +382,7 @@ class LlavaAdapter(Adapter):
                 )
             if item.quantity == "cls_hidden" and not self.has_cls:
                 raise UnsupportedModelError(
-                    f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+                    f"evidence {tuple(item)} needs a CLS token and {type(self.tower).__name__} has none"
                 )
             states[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
         return states
@@ -409,11 +425,10 @@ class LlavaAdapter(Adapter):
         if deferred:
             quantities.setdefault(HIDDEN_ITEM, features.float())
         quantities = {item: quantities[item] for item in evidence if item in quantities}
-        projector = self.core.multi_modal_projector
         if deferred:
-            return LazyTokens(features, layout, quantities, projector, self._newline())
+            return LazyTokens(features, layout, quantities, self.project, self._newline())
         return VisualTokens(
-            features, layout, quantities, projector if self.projects_positions(visual) else None
+            features, layout, quantities, self.project if self.projects_positions(visual) else None
         )
 
     def _newline(self) -> Tensor | None:

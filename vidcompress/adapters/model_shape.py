@@ -145,8 +145,10 @@ def geometry_of(config: Any) -> ModelShape:
         cls=int(encoder_has_cls(config)),
         merge=_merge(config),
     )
-    projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))
-    return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
+    matrices = [(hidden * len(chosen) * encoder.merge**2, width)]
+    if getattr(config, "scale_factor", None) is None:  # Idefics3 has one matrix, the others an MLP of two
+        matrices.append((width, width))
+    return ModelShape(config.model_type, encoder, tuple(matrices), _decoder(config, text))
 
 
 def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
@@ -231,7 +233,7 @@ def _kv_heads(text: Any, heads: int) -> int:
 
 
 def _merge(config: Any) -> int:
-    """Patches along one side of a token, from InternVL's `downsample_ratio` or Cohere's `downsample_factor`."""
+    """Patches along one side of a token, from `downsample_ratio` (InternVL), `downsample_factor` or `scale_factor`."""
     ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1:
         raise UnsupportedModelError(

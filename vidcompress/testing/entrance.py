@@ -262,12 +262,16 @@ def cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, t
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     visual = placeholder_mask(adapter.model, ids)
     stays = real & ~visual
+    behind: dict[int, list[str]] = {}
     for modality, token in (("image", adapter.image_token_id), ("video", adapter.video_token_id)):
+        if token is not None:
+            behind.setdefault(token, []).append(modality)
+    for token, modalities in behind.items():
         for row in range(len(ids)):
             before = 0
-            where = (ids[row] == token).nonzero().flatten() if token is not None else ids[row, :0]
+            where = (ids[row] == token).nonzero().flatten()
             for one in got.report.visuals:
-                if one.row == row and one.modality == modality:
+                if one.row == row and one.modality in modalities:
                     stays[row, where[before + one.kept_positions.to(where.device)]] = True
                     before += one.total
     number = (visual.flatten().cumsum(0) - 1).view(ids.shape)

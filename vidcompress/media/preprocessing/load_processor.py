@@ -13,6 +13,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.media.preprocessing.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
+from vidcompress.media.preprocessing.split_processor import SplitProcessor
 
 
 def load_processor(
@@ -62,4 +63,6 @@ def load_processor(
         local_files_only=local_files_only,
         revision=revision,
     )
-    return Processor(**fields) if fields["family"].native is None else NativeProcessor(**fields)
+    family = fields["family"]
+    kind = SplitProcessor if family.split else Processor if family.native is None else NativeProcessor
+    return kind(**fields)

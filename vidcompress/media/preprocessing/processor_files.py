@@ -13,6 +13,7 @@ import torch
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.adapters.families import Geometry, get_family
 from vidcompress.adapters.family.native import NativeGeometry
+from vidcompress.adapters.family.split import SplitGeometry
 from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device, whole_number
 from vidcompress.core.devices import input_device
@@ -21,6 +22,7 @@ from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.chat_template import check_template
 from vidcompress.media.preprocessing.native_config import native_settings
 from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.split_config import split_settings
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def read_processor_files(
         str(getattr(tokenizer, name, None) or nested.get(name) or default)
         for name, default in zip(("image_token", "video_token"), family.placeholders, strict=True)
     )
-    if family.tiles:
+    if family.tiles and not family.split:
         geometry = replace(geometry, tiles=_tiles(image_raw, image_origin))
     _check_token(tokenizer, image_token, geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
@@ -85,6 +87,8 @@ def read_processor_files(
         pixels = native_settings(
             family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer
         )
+    elif isinstance(geometry, SplitGeometry):
+        pixels = split_settings(geometry, (image_raw, image_origin), (video_raw, video_origin))
     else:
         pixels = dict(
             geometry=geometry,
