@@ -27,6 +27,8 @@ from vidcompress.adapters.family.geometry import (
 )
 from vidcompress.adapters.family.geometry import read_geometry as read_geometry
 from vidcompress.adapters.family.native import (
+    GLM4_RULES,
+    GLM46_RULES,
     QWEN2_RULES,
     QWEN3_RULES,
     native_clip_layout,
@@ -164,6 +166,9 @@ def register_family(family: Family) -> Family:
         raise MediaError(
             f"tile_rule={shown(family.tile_rule)}: must be a function of (picture, fewest, most, side)"
         )
+    flag("split", family.split, error=MediaError)
+    if family.split and not family.tiles:
+        raise MediaError("split=True: needs tiles=True, for its crops are pictures among others")
     if family.native is not None and not isinstance(family.native, NativeRules):
         raise MediaError(f"native={shown(family.native)}: must be NativeRules, or None")
     presets = family.presets
@@ -341,5 +346,7 @@ for _name, _rules in (
     ("qwen3_vl_moe", QWEN3_RULES),
     ("qwen3_5", QWEN3_RULES),
     ("qwen3_5_moe", QWEN3_RULES),
+    ("glm4v", GLM4_RULES),
+    ("glm46v", GLM46_RULES),
 ):
     register_family(native_family(_name, _rules))

@@ -153,6 +153,12 @@ def geometry_of(config: Any) -> ModelShape:
 
 def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
     """Read an encoder of any number of patches, and the matrices between it and a decoder of that width."""
+    kind = str(getattr(vision, "model_type", ""))
+    if kind.startswith("glm"):  # gated layers, a convolution, and a gated merger
+        raise UnsupportedModelError(
+            f"vision_config of type {kind!r} is an encoder whose cost is not known; take a Qwen-VL model, whose "
+            "encoder takes pictures of any size too"
+        )
     inner = "embed_dim" if getattr(vision, "embed_dim", None) is not None else "hidden_size"  # of Qwen2-VL
     hidden, layers = _number(vision, inner), _number(vision, "depth", most=MOST_LAYERS)
     patch, merge = _number(vision, "patch_size", most=MOST_PIXELS), _number(vision, "spatial_merge_size")
@@ -185,7 +191,7 @@ def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int
 
 def _decoder(config: Any, text: Any) -> DecoderShape:
     width, heads = _number(text, "hidden_size"), _number(text, "num_attention_heads")
-    if getattr(text, "num_experts", None) is not None:
+    if any(getattr(text, key, None) is not None for key in ("num_experts", "n_routed_experts")):
         raise UnsupportedModelError(
             f"model_type={config.model_type!r} is a mixture of experts, whose cost is not known; take a model of that "
             "family with one MLP per layer"

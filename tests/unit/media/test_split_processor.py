@@ -20,6 +20,7 @@ from transformers import (
 from transformers.models.smolvlm import processing_smolvlm
 
 from split_folder import SIDE, picture, stock, words_tokenizer
+from stock_source import stock_function
 from vidcompress import MediaError, load_processor
 from vidcompress.adapters.family.split import in_words, split_clip_text
 from vidcompress.media import VideoFrames
@@ -158,23 +159,20 @@ def test_pictures_and_clips_of_one_prompt_lie_in_its_order(load: Callable[..., A
         load("idefics3").video_tokens(3)
 
 
-def sampled(total: int, fps: float, most: int, pace: float) -> list[int]:
-    """The rule of transformers' video processor, which needs torchvision to be made, written again."""
-    duration = total / fps
-    wanted = max(1, min(int(round(pace * duration)), most))
-    start, stop = 0, total - 1
-    if duration - 2 > most * pace:
-        start, stop = int(fps), min(int(total - fps), total - 1)
-    if start >= stop:
-        start, stop = 0, total - 1
-    return sorted({int(place) for place in np.linspace(start, stop, wanted, dtype=int)})
-
-
 @pytest.mark.parametrize("total", [1, 5, 90, 3000, 2400])
 @pytest.mark.parametrize("fps", [1.0, 24.0, 29.97])
 def test_frames_are_sampled_as_transformers_samples_them(total: int, fps: float) -> None:
+    """Its own method, taken from its source."""
+    choose = stock_function("smolvlm.video_processing_smolvlm", "SmolVLMVideoProcessor.sample_frames")
+
+    class About(SimpleNamespace):
+        def __getitem__(self, name: str) -> Any:
+            return getattr(self, name)
+
+    about = About(total_num_frames=total, fps=fps, duration=total / fps)
     for most, pace in ((64, 1.0), (8, 0.5), (16, 2.0)):
-        assert CentreRule(most, pace).choose(total, fps) == sampled(total, fps, most, pace)
+        expected = choose(SimpleNamespace(num_frames=most, fps=pace), about)
+        assert CentreRule(most, pace).choose(total, fps) == expected.tolist(), (most, pace)
     assert CentreRule().choose(3000, 25.0, num_frames=4) == [0, 999, 1999, 2999]
     assert len(CentreRule().choose(3000, 25.0, fps=0.5)) == 60
     assert CentreRule().usual == 64
@@ -228,3 +226,37 @@ def test_numbers_are_written_as_num2words_writes_them() -> None:
     assert {number: in_words(number) for number in said} == said
     for seconds in (5, 3700, 86399, 90000, 200000):
         assert f"from a {timedelta(seconds=seconds)} [H:MM:SS]" in split_clip_text("<image>", (0.0,), seconds)
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    2**70,
+    "x",
+    [],
+    [1],
+    {},
+    {"longest_edge": "x"},
+    {"longest_edge": 2**70},
+)
+
+
+@pytest.mark.parametrize(
+    "key", ["size", "max_image_size", "do_image_splitting", "resample", "image_std", "video_sampling"]
+)
+def test_odd_values_of_files_are_named_or_left_out(load: Callable[..., Any], key: str) -> None:
+    """Whatever a file holds, the processor works or one error names the file."""
+    refused: list[str] = []
+    for value in ODD:
+        image, video = ({}, {key: value}) if key == "video_sampling" else ({key: value}, {})
+        try:
+            made = load("smolvlm", image, {"num_frames": 3, **video})(text="<image>", images=picture(30, 50))
+        except MediaError as error:
+            refused.append(str(error))
+            continue
+        assert made["pixel_values"].isfinite().all()
+    assert 0 < len(refused) < len(ODD)
+    assert all("of '" in message and "processor" in message for message in refused), refused

@@ -137,7 +137,7 @@ class Idefics3Adapter(LlavaAdapter):
         if entries is None:
             return pictures
         due = sum(max(1, frames) for _, frames in entries)
-        if len(pictures) != due and len(entries) == len(rows):  # one in each prompt needs no marks in the text
+        if len(pictures) != due and len(entries) == len(rows):  # one per prompt, which needs no marks
             kinds = [frames > 0 for _, frames in entries]
             pictures = [
                 one for row, clip in zip(rows, kinds, strict=True) for one in without_marks(row, frames=clip)
@@ -167,15 +167,16 @@ class Idefics3Adapter(LlavaAdapter):
         real = (flat != 0).flatten(1).any(1)
         if self.keeps_one_empty and len(real):
             real[0] |= ~real.any()
+        views = flat if bool(real.all()) else flat[real]  # a batch without padding is not copied
         if mask is None:
-            return flat[real]
+            return views
         fits = isinstance(mask, Tensor) and mask.shape == (*pixels.shape[:2], *pixels.shape[3:])
         if not fits or not bool(mask.flatten(0, 1)[real].bool().all()):
             raise UnsupportedInputError(
                 "pixel_attention_mask hides a part of a picture, or has another shape than pixel_values: pictures that "
                 "do not fill the encoder's square are not served; resize them to it, or leave the mask out"
             )
-        return flat[real]
+        return views
 
     def _views(self, pictures: Sequence[WrittenPicture], frames: int) -> int:
         """Return the number of views of a picture, or of the frames of a clip.

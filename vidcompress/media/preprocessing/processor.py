@@ -475,6 +475,8 @@ class Processor(StockProcessor):
 def with_known_tokens(processor: Any, prompt: str) -> str:
     """Return a prompt in which each picture and clip is one placeholder known to the tokenizer, with its text."""
     family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
+    if family is not None and family.native is not None and family.native.frame_text is not None:
+        return prompt.replace(str(processor.video_token), processor.image_token)
     if family is None or family.image_text is None:
         return prompt
     texts = {processor.image_token: family.image_text(processor.image_token, 1)}

@@ -15,6 +15,7 @@ from vidcompress.media.preprocessing.native_resolution import patch_times
 from vidcompress.media.preprocessing.placeholders import placeholder_pattern
 from vidcompress.media.video.centre_rule import CentreRule
 from vidcompress.media.video.frames import VideoFrames
+from vidcompress.media.video.glm_rules import glm_rule
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
 from vidcompress.media.video.segment_rule import SegmentRule
@@ -109,6 +110,10 @@ class AdoptedProcessor:
         if family is None or family.native is None:
             return even_rule(family, frames)
         rules = family.native
+        if rules.sampling != "rate":
+            names = ("fps", "max_duration")
+            stated = {name: getattr(videos, name) for name in names if getattr(videos, name, None)}
+            return glm_rule(rules.sampling, **stated)
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(
             frames,
