@@ -10,6 +10,7 @@ not, so the adapter reads `image_sizes`, which the processor of this package mak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -47,7 +48,8 @@ class Idefics3Adapter(LlavaAdapter):
 
     @cached_property
     def traits(self) -> Traits:
-        return read_traits(self.decoder.layers)
+        # Newer versions of transformers take a list too, 5.18 takes this only.
+        return replace(read_traits(self.decoder.layers), container="tensor")
 
     @property
     def tower(self) -> nn.Module:
