@@ -10,13 +10,17 @@ import torch
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
 
 import processor_cases as cases
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
+PIXELS = {"qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen3_vl", "qwen3_5": "qwen3_vl"}
+"""By family, that of `processor_cases` whose pixels it has."""
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% else %}<|vision_start|>"
@@ -40,7 +44,7 @@ def small_model(family: str) -> Any:
             ("vision_end", "vision_end"),
         )
     }
-    text = dict(
+    text: dict[str, Any] = dict(
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=3,
@@ -59,7 +63,7 @@ def small_model(family: str) -> Any:
         hidden_size=32,
         intermediate_size=64,
         num_heads=2,
-        patch_size=cases.PATCH[family],
+        patch_size=cases.PATCH[PIXELS[family]],
         out_hidden_size=32,
     )
     torch.manual_seed(0)
@@ -68,6 +72,13 @@ def small_model(family: str) -> Any:
         vision |= {"fullatt_block_indexes": [1], "window_size": 56}
         config: Any = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
         model: Any = Qwen2_5_VLForConditionalGeneration(config)
+    elif family == "qwen3_5":
+        text |= {"num_hidden_layers": 4, "head_dim": 16, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        text["rope_parameters"] = {**text["rope_parameters"], "partial_rotary_factor": 0.5}
+        vision["num_position_embeddings"] = 64
+        config = Qwen3_5Config(text_config=text, vision_config=vision, **ids)
+        model = Qwen3_5ForConditionalGeneration(config)
     else:
         vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
         config = Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
@@ -87,13 +98,13 @@ def save_folder(path: Path, family: str) -> Path:
     small_model(family).save_pretrained(path)
     cases.bytes_tokenizer().save_pretrained(path)
     (path / "chat_template.jinja").write_text(TEMPLATE)
-    shared = {"patch_size": cases.PATCH[family], "merge_size": 2, "temporal_patch_size": 2} | cases.CHANNELS[
-        family
-    ]
+    pixels = PIXELS[family]
+    shared = {"patch_size": cases.PATCH[pixels], "merge_size": 2, "temporal_patch_size": 2}
+    shared |= cases.CHANNELS[pixels]
     files = {
         "preprocessor_config.json": cases.SETTINGS,
         "video_preprocessor_config.json": cases.CLIP_SETTINGS,
     }
     for name, settings in files.items():
-        (path / name).write_text(json.dumps(shared | settings[family]["small"]))
+        (path / name).write_text(json.dumps(shared | settings[pixels]["small"]))
     return path

@@ -13,6 +13,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
@@ -21,6 +25,10 @@ from transformers import (
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 DEEP = ("qwen3_vl", "qwen3_vl_moe")
+HYBRIDS = ("qwen3_5", "qwen3_5_moe")
+"""Families in which three of four decoder layers are no attention, so that dropped tokens cannot be masked."""
+TIMED = (*DEEP, *HYBRIDS)
+"""Families that write a time before every temporal patch of a clip."""
 IMAGE, VIDEO, START, END, PAD = 90, 91, 92, 93, 0
 MERGE, PATCH, FRAMES = 2, 4, 2
 VALUES = 3 * FRAMES * PATCH * PATCH
@@ -38,7 +46,7 @@ SCENES: dict[str, list[list[Any]]] = {
 }
 """Prompt rows for `qwen_inputs`: one visual; several per row, of unequal grids, and a row of text."""
 
-_TEXT = dict(
+_TEXT: dict[str, Any] = dict(
     hidden_size=32,
     intermediate_size=64,
     num_hidden_layers=3,
@@ -71,6 +79,21 @@ def qwen_model(family: str, dtype: torch.dtype = torch.float32) -> Any:
         vision |= {"fullatt_block_indexes": [1, 3], "window_size": 2 * MERGE * PATCH, "tokens_per_second": 4}
         config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_IDS)
         model = Qwen2_5_VLForConditionalGeneration(config)
+    elif family in HYBRIDS:
+        text |= {"num_hidden_layers": 4, "head_dim": 16, "linear_conv_kernel_dim": 4}
+        text |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        text["rope_parameters"] = {**_TEXT["rope_parameters"], "partial_rotary_factor": 0.5}
+        vision |= {"hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32}
+        vision |= {"num_position_embeddings": 64}
+        if family == "qwen3_5":
+            config = Qwen3_5Config(text_config=text, vision_config=vision, **_IDS)
+            model = Qwen3_5ForConditionalGeneration(config)
+        else:
+            text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+            text |= {"shared_expert_intermediate_size": 32}
+            config = Qwen3_5MoeConfig(text_config=text, vision_config=vision, **_IDS)
+            model = Qwen3_5MoeForConditionalGeneration(config)
     else:
         text["head_dim"] = 8
         vision |= {"hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32}
@@ -133,11 +156,11 @@ def qwen_inputs(model: Any, rows: Sequence[Sequence[Any]], seed: int = 0) -> dic
 
 
 def placeholders(family: str, kind: str, grid: tuple[int, int, int]) -> list[int]:
-    """Ids of one visual in a prompt: one run, or of a clip of Qwen3-VL one per temporal patch behind its time."""
+    """Ids of one visual in a prompt: one run, or of a clip of `TIMED` one per temporal patch behind its time."""
     length = grid[1] * grid[2] // MERGE**2
     if kind == "image":
         return [START, *[IMAGE] * length, END]
-    if family not in DEEP:
+    if family not in TIMED:
         return [START, *[VIDEO] * (grid[0] * length), END]
     return [token for frame in range(grid[0]) for token in (20 + frame, 19, START, *[VIDEO] * length, END)]
 

@@ -39,9 +39,9 @@ def test_the_walk_through_names_its_files() -> None:
         "vidcompress/methods/cards/edges.md",
         "tests/unit/methods/test_edges.py",
         "vidcompress/adapters/cohere2_vision.py",
-        "vidcompress/adapters/glm4v.py",
+        "vidcompress/adapters/glm/glm4v_moe.py",
         "tests/contract/test_cohere2_vision.py",
-        "tests/contract/test_glm4v.py",
+        "tests/contract/test_glm4v_moe.py",
     }
     assert not [path for path in HERE if (ROOT / path).exists()]
 
@@ -80,7 +80,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (copy / name).write_text(body, encoding="utf-8")
     models = copy / "docs" / "models.md"
     guide = PAGES[1].read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(?:cohere2_vision|glm4v)`[^\n]*\|$", guide, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(?:cohere2_vision|glm4v_moe)`[^\n]*\|$", guide, flags=re.MULTILINE)
     assert len(rows) == 2
     text = models.read_text(encoding="utf-8")
     last = re.findall(r"^\| `llava[^\n]*\n", text, flags=re.MULTILINE)[-1]
@@ -116,13 +116,13 @@ def test_here_it_makes_a_method_and_a_family(checkout: Path) -> None:
 def test_here_it_is_in_the_lists_and_in_the_pages(checkout: Path) -> None:
     listed = run(checkout, "-c", "from vidcompress.cli import main; main(['methods'])")
     assert "Tokens unlike their left neighbour" in listed
-    assert "glm4v" not in listed
+    assert "glm4v_moe" not in listed
     models = run(checkout, "-c", "from vidcompress.cli import main; main(['models'])")
     assert "Cohere2VisionAdapter" in models
-    assert "Glm4vAdapter" in models
+    assert "Glm4vMoeAdapter" in models
     card = "[`edges`](../vidcompress/methods/cards/edges.md)"
     row = f"| {card} | image, video | Tokens unlike their left neighbour, where something begins or ends. |"
     assert row in (checkout / "docs" / "methods.md").read_text(encoding="utf-8")
     table = (checkout / "docs" / "models.md").read_text(encoding="utf-8")
     assert "| `cohere2_vision` (Command A Vision) |" in table
-    assert "| `glm4v` (GLM-4.1V) |" in table
+    assert "| `glm4v_moe` (GLM-4.5V) |" in table

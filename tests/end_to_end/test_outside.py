@@ -247,7 +247,7 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     assert methods["mixed_good"]["package"] == "their-mixed 1.0"
     assert not {"half", "mixed_bad", "no_dataclass", "option", "Their Method"} & set(methods)
     families = {entry["model_type"]: entry["package"] for entry in listed["models"]["families"]}
-    assert families["cohere2_vision"] == families["glm4v"] == "acme-compress 1.0"
+    assert families["cohere2_vision"] == families["glm4v_moe"] == "acme-compress 1.0"
     assert families["llava_next"] is None
     assert "x" not in families
     broken = len(listed["methods"]["broken"])
@@ -263,7 +263,7 @@ def test_what_a_module_that_fails_registered_is_removed(site: Path, rubble: Path
         "from vidcompress import available_methods\n"
         "from vidcompress.adapters.families import get_family\n"
         "print(sorted(name for name in available_methods() if name in ('half', 'mixed_bad', 'mixed_good')))\n"
-        "for name in ('theirs', 'mixed_bad', 'mixed_good', 'glm4v'):\n"
+        "for name in ('theirs', 'mixed_bad', 'mixed_good', 'glm4v_moe'):\n"
         "    try: print(get_family(name).crops)\n"
         "    except Exception as error: print(error)\n"
     )

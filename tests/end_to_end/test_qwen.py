@@ -173,7 +173,7 @@ def test_a_stock_processor_serves_too(folder: Path, qwen: vidcompress.VisualQA) 
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     family = qwen.model.config.model_type
-    kind = Qwen3VLProcessor if family == "qwen3_vl" else Qwen2_5_VLProcessor
+    kind = Qwen2_5_VLProcessor if family == "qwen2_5_vl" else Qwen3VLProcessor
     stock = kind.__new__(kind)  # its constructor asks for a video processor, which needs torchvision
     stock.image_processor, stock.tokenizer = Qwen2VLImageProcessorPil.from_pretrained(folder), None
     stock.tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -61,6 +61,7 @@ EXEMPT = {
     "Processor.empty_clip": "called by the doctor with numbers that it checked",
     "Processor.view_times": "called with a clip that was read",
     "Processor.with_token_types": "called by the processor with what it made",
+    "Processor.join": "called by the processor with what it made",
     "Processor.write_images": "called by the processor with what it made",
     "Processor.write_clips": "called by the processor with what it made",
     "Family.geometry": "called with the config of a model",

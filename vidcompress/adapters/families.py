@@ -27,6 +27,8 @@ from vidcompress.adapters.family.geometry import (
 )
 from vidcompress.adapters.family.geometry import read_geometry as read_geometry
 from vidcompress.adapters.family.native import (
+    GLM4_RULES,
+    GLM46_RULES,
     QWEN2_RULES,
     QWEN3_RULES,
     native_clip_layout,
@@ -35,6 +37,7 @@ from vidcompress.adapters.family.native import (
 )
 from vidcompress.adapters.family.native import NativeRules as NativeRules
 from vidcompress.adapters.family.native import PixelBudget as PixelBudget
+from vidcompress.adapters.family.split import read_split_geometry, split_clip_text, split_text
 from vidcompress.adapters.layouts import Size, closest_grid
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import flag, is_number, word
@@ -68,6 +71,9 @@ class Family:
         tiles: whether pictures are stretched onto `Geometry.tile_grid` and clips are sent as frames, all of them in one
             `pixel_values` (picture, channel, height, width) in the order of the prompts, with a row (height, width,
             frames) of `image_sizes` per picture and clip.
+        split: whether pictures are scaled and cut into crops with text before each, instead of stretched onto a grid;
+            for a family with `tiles`, whose `pixel_values` is then (row, picture, channel, height, width) without
+            `image_sizes`, which are there for clips only.
         tile_rule: rule for the grid of tiles, as in `Geometry`.
         image_token: placeholder of a picture in a prompt, where neither the tokenizer nor the processor's file names
             one.
@@ -96,6 +102,7 @@ class Family:
     native: NativeRules | None = None
     clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
     tiles: bool = False
+    split: bool = False
     tile_rule: Callable[[Size, int, int, int], Size] = closest_grid
     image_token: str = "<image>"
     image_text: Callable[[str, int], str] | None = None
@@ -129,6 +136,8 @@ class Family:
         """
         if self.native is not None:
             return read_native_geometry(config, self.native)
+        if self.split:
+            return read_split_geometry(config)
         return replace(read_geometry(config, crops=self.crops), tile_rule=self.tile_rule)
 
 
@@ -170,6 +179,9 @@ def register_family(family: Family) -> Family:
         raise MediaError(
             f"tile_rule={shown(family.tile_rule)}: must be a function of (picture, fewest, most, side)"
         )
+    flag("split", family.split, error=MediaError)
+    if family.split and not family.tiles:
+        raise MediaError("split=True: needs tiles=True, for its crops are pictures among others")
     if family.native is not None and not isinstance(family.native, NativeRules):
         raise MediaError(f"native={shown(family.native)}: must be NativeRules, or None")
     presets = family.presets
@@ -278,7 +290,27 @@ def _framed_clip(placeholder: str, frames: int) -> str:
     return "\n".join(f"Frame{number}: {_framed_image(placeholder)}" for number in range(1, frames + 1))
 
 
+def _split_image(placeholder: str, views: int = 1) -> str:
+    """Return the text of a picture whose crops stand in one row; the processor knows the rows."""
+    return split_text(placeholder, (1, max(1, views - 1)))
+
+
+def _split_clip(placeholder: str, frames: int) -> str:
+    """Return the text of a clip with a frame each second; the processor knows the times."""
+    return split_clip_text(placeholder, range(frames), frames)
+
+
 register_family(Family("llava", one_view_layout, crops=False))
+register_family(tiled_family("idefics3", split=True, image_text=_split_image))
+register_family(
+    tiled_family(
+        "smolvlm",
+        split=True,
+        video_layout=tiled_video_layout,
+        image_text=_split_image,
+        clip_text=_split_clip,
+    )
+)
 register_family(
     tiled_family(
         "internvl",
@@ -325,5 +357,9 @@ for _name, _rules in (
     ("qwen2_5_vl", replace(QWEN2_RULES, seconds=True)),
     ("qwen3_vl", QWEN3_RULES),
     ("qwen3_vl_moe", QWEN3_RULES),
+    ("qwen3_5", QWEN3_RULES),
+    ("qwen3_5_moe", QWEN3_RULES),
+    ("glm4v", GLM4_RULES),
+    ("glm46v", GLM46_RULES),
 ):
     register_family(native_family(_name, _rules))

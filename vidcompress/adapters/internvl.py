@@ -122,7 +122,7 @@ class InternVLAdapter(LlavaAdapter):
                 f"pixel_values must be (picture, channel, height, width), got {got}; pass what the processor returns"
             )
         runs = placeholder_runs(inputs["input_ids"], self.image_token_id)
-        entries = _sizes(inputs.get("image_sizes"))
+        entries = stated_sizes(inputs.get("image_sizes"))
         visuals, at, start = [], 0, 0
         for place, (size, frames) in enumerate([(None, 0)] * len(runs) if entries is None else entries):
             views = self._views(runs[at : at + max(1, frames)], frames)
@@ -180,7 +180,7 @@ def frame_text(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
     return texts
 
 
-def _sizes(stated: Any) -> list[tuple[Size, int]] | None:
+def stated_sizes(stated: Any) -> list[tuple[Size, int]] | None:
     """Read `image_sizes` as ((height, width), frames) of each picture and clip; None where it is not given.
 
     Raises:

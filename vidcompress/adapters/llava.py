@@ -91,6 +91,12 @@ class LlavaAdapter(Adapter):
         return encoder_has_cls(self.model.config)
 
     @property
+    def tower(self) -> nn.Module:
+        """The vision encoder, from pictures to patches."""
+        tower: nn.Module = self.core.vision_tower
+        return tower
+
+    @property
     def drops_cls(self) -> bool:
         """Whether the projector reads the encoder's outputs behind the first token."""
         return getattr(self.model.config, "vision_feature_select_strategy", None) == "default"
@@ -102,7 +108,7 @@ class LlavaAdapter(Adapter):
 
     def vision_layers(self) -> nn.ModuleList:
         """The encoder's transformer layers."""
-        return encoder_layers(self.core.vision_tower)
+        return encoder_layers(self.tower)
 
     def probe(self, evidence: Sequence[Evidence]) -> EncoderProbe:
         """Return the probe that runs the vision tower and reads evidence; families with another encoder override it.
@@ -112,7 +118,7 @@ class LlavaAdapter(Adapter):
         """
         layer = self.model.config.vision_feature_layer
         indices = [layer] if isinstance(layer, int) else list(layer)
-        return EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        return EncoderProbe(self.tower, self.vision_layers(), indices, evidence, self.has_cls)
 
     # -- stated by each family ------------------------------------------------------------------------------
 
@@ -330,7 +336,7 @@ class LlavaAdapter(Adapter):
         deferred: bool,
     ) -> Encoded:
         """Encode one chunk of views: the tower, the projector unless deferred and, for clips, the pooling."""
-        device = _device(self.core.vision_tower)
+        device = _device(self.tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
         drop_cls = self.drops_cls
@@ -376,7 +382,7 @@ class LlavaAdapter(Adapter):
                 )
             if item.quantity == "cls_hidden" and not self.has_cls:
                 raise UnsupportedModelError(
-                    f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+                    f"evidence {tuple(item)} needs a CLS token and {type(self.tower).__name__} has none"
                 )
             states[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
         return states

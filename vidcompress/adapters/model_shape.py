@@ -17,6 +17,8 @@ ANY_SIDES = ("pixtral",)
 """Encoders that take pictures of any sides and state their numbers as encoders of one size do."""
 UNLIKE_LAYERS = ("gemma4_text",)
 """Decoders whose layers differ in heads and widths, share keys and values, or have inputs of their own."""
+ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of decoder layers in a config whose cost is that of attention, or at most that."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,22 @@ def geometry_of(config: Any) -> ModelShape:
         cls=int(encoder_has_cls(config)),
         merge=_merge(config),
     )
-    projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))
+    matrices = [(hidden * len(chosen) * encoder.merge**2, width)]
     if getattr(config, "mm_tokens_per_image", None) is not None:  # Gemma's: an average, then one matrix
-        projector = ((hidden, width),)
-    return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
+        matrices = [(hidden, width)]
+    elif getattr(config, "scale_factor", None) is None:  # Idefics3 has one matrix, the others an MLP of two
+        matrices.append((width, width))
+    return ModelShape(config.model_type, encoder, tuple(matrices), _decoder(config, text))
 
 
 def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
     """Read an encoder of any number of patches, and the matrices between it and a decoder of that width."""
+    kind = str(getattr(vision, "model_type", ""))
+    if kind.startswith("glm"):  # gated layers, a convolution, and a gated merger
+        raise UnsupportedModelError(
+            f"vision_config of type {kind!r} is an encoder whose cost is not known; take a Qwen-VL model, whose "
+            "encoder takes pictures of any size too"
+        )
     inner = "embed_dim" if getattr(vision, "embed_dim", None) is not None else "hidden_size"  # of Qwen2-VL
     hidden, layers = _number(vision, inner), _number(vision, "depth", most=MOST_LAYERS)
     patch, merge = _number(vision, "patch_size", most=MOST_PIXELS), _number(vision, "spatial_merge_size")
@@ -216,10 +226,16 @@ def _any_sides(config: Any, vision: Any, width: int) -> tuple[EncoderShape, tupl
 
 def _decoder(config: Any, text: Any) -> DecoderShape:
     width, heads = _number(text, "hidden_size"), _number(text, "num_attention_heads")
-    if getattr(text, "num_experts", None) is not None:
+    if any(getattr(text, key, None) is not None for key in ("num_experts", "n_routed_experts")):
         raise UnsupportedModelError(
             f"model_type={config.model_type!r} is a mixture of experts, whose cost is not known; take a model of that "
             "family with one MLP per layer"
+        )
+    others = sorted({str(kind) for kind in getattr(text, "layer_types", None) or ()} - ATTENTIONS)
+    if others:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} has decoder layers of {', '.join(others)}, whose cost is not known; "
+            "take a model whose layers are all attention"
         )
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
     return DecoderShape(
@@ -258,7 +274,7 @@ def _kv_heads(text: Any, heads: int) -> int:
 
 
 def _merge(config: Any) -> int:
-    """Patches along one side of a token, from InternVL's `downsample_ratio` or Cohere's `downsample_factor`."""
+    """Patches along one side of a token, from `downsample_ratio` (InternVL), `downsample_factor` or `scale_factor`."""
     if getattr(config, "mm_tokens_per_image", None) is not None:
         vision = config.vision_config
         side = _number(vision, "image_size", most=MOST_PIXELS) // _number(

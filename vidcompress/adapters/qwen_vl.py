@@ -1,7 +1,8 @@
 """Qwen-VL: a picture of any size is one view, two frames of a clip are one; positions have axes: time, height, width.
 
 Qwen2-VL and Qwen2.5-VL write a clip as one run of placeholders. Qwen3-VL writes the time before every temporal patch,
-so that each is a run, and adds companions of its tokens behind the first layers of the decoder.
+so that each is a run, and adds companions of its tokens behind the first layers of the decoder. Qwen3.5 writes clips as
+Qwen3-VL, has no companions, and keeps a state instead of attention in three of four layers of its decoder.
 """
 
 from __future__ import annotations
@@ -75,3 +76,16 @@ class Qwen3VLAdapter(Qwen2VLAdapter):
     def traits(self) -> Traits:
         levels = len(self.model.config.vision_config.deepstack_visual_indexes)
         return replace(super().traits, deep_levels=levels)
+
+
+@register_adapter
+class Qwen35Adapter(Qwen2VLAdapter):
+    """`Qwen3_5ForConditionalGeneration` and `Qwen3_5MoeForConditionalGeneration`.
+
+    Most layers of the decoder are linear attention, which `traits.hybrid` says: nothing can be pruned inside it, and
+    masses count in the other layers only.
+    """
+
+    model_types = ("qwen3_5", "qwen3_5_moe")
+    video_keys = PackedAdapter.video_keys
+    runs_apart = True

@@ -251,6 +251,11 @@ def _queues(
     return queues
 
 
+def columns_of_runs(row: Tensor, token: int) -> list[range]:
+    """Return the columns of every run of a placeholder in the ids (column,) of one prompt, on the CPU."""
+    return [range(start, start + length) for start, length in _runs(row == token)]
+
+
 def placeholder_runs(input_ids: Tensor, token: int) -> list[int]:
     """Return the lengths of all runs of a placeholder, row after row of ids (row, column)."""
     rows = input_ids.detach().to("cpu") == token

@@ -230,12 +230,12 @@ def _differences(
     adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float
 ) -> Iterator[str]:
     model = adapter.model
-    cut = _cut_of(adapter, inputs, got, tolerance)
+    cut = cut_of(adapter, inputs, got, tolerance)
     for key in PER_TOKEN_KEYS:
         if key != "position_ids" and inputs.get(key) is not None:
             if not (cut.alike(inputs[key], got.get(key)) and got[key].shape[-1] == cut.short):
                 yield f"{key} of the caller is not cut like input_ids"
-    decoder = _language_model(adapter)
+    decoder = language_model(adapter)
     try:
         whole = at_entrance(model, decoder, inputs)
     except Exception as error:  # noqa: BLE001  (the class's own error is the finding)
@@ -256,7 +256,7 @@ def _differences(
     yield from _place_differences(adapter, inputs, short.get("position_ids"), cut)
 
 
-def _language_model(adapter: Adapter) -> Any:
+def language_model(adapter: Adapter) -> Any:
     """Return the language model; for a family that names none, the one that transformers finds."""
     try:
         return adapter.decoder
@@ -351,20 +351,31 @@ def _place_differences(
             yield "the text axis of position_ids has gaps, which are taken for packed sequences"
 
 
-def _cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float) -> Cut:
-    """Find the surviving columns from the report and the placeholders of the caller's prompt."""
+def cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float) -> Cut:
+    """Find the surviving columns from the report and the placeholders of the caller's prompt.
+
+    Args:
+        adapter: of the model.
+        inputs: of the caller.
+        got: what is left of them.
+        tolerance: of comparisons with numbers that are not exact on this device.
+    """
     ids = inputs["input_ids"]
     mask = inputs.get("attention_mask")
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     tokens = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     visual = torch.isin(ids, torch.tensor(tokens, device=ids.device))
     stays = real & ~visual
+    behind: dict[int, list[str]] = {}  # one placeholder may stand for both
     for modality, token in (("image", adapter.image_token_id), ("video", adapter.video_token_id)):
+        if token is not None:
+            behind.setdefault(token, []).append(modality)
+    for token, modalities in behind.items():
         for row in range(len(ids)):
             before = 0
-            where = (ids[row] == token).nonzero().flatten() if token is not None else ids[row, :0]
+            where = (ids[row] == token).nonzero().flatten()
             for one in got.report.visuals:
-                if one.row == row and one.modality == modality:
+                if one.row == row and one.modality in modalities:
                     stays[row, where[before + one.kept_positions.to(where.device)]] = True
                     before += one.total
     number = (visual.flatten().cumsum(0) - 1).view(ids.shape)

@@ -14,6 +14,7 @@ from vidcompress.testing.block import check_block
 from vidcompress.testing.controls import check_controls
 from vidcompress.testing.entrance import check_entrance
 from vidcompress.testing.expect import ContractError
+from vidcompress.testing.gathered import check_gathered
 from vidcompress.testing.methods import check_method, check_selections, select_alone
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.positions import check_positions
@@ -26,6 +27,7 @@ __all__ = [
     "check_controls",
     "check_counts",
     "check_entrance",
+    "check_gathered",
     "check_identity",
     "check_masked",
     "check_method",

@@ -18,6 +18,7 @@ from vidcompress.testing.block import check_block, check_refusals
 from vidcompress.testing.controls import check_controls
 from vidcompress.testing.entrance import check_entrance
 from vidcompress.testing.expect import positions_of, require, same
+from vidcompress.testing.gathered import check_gathered
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.positions import check_positions
 from vidcompress.testing.rows import check_rows
@@ -68,11 +69,12 @@ def check_adapter(
     for visual in (*images, *videos):
         _check_views(adapter, visual)
     check_controls(model, inputs)
+    judge = check_gathered if adapter.traits.hybrid else check_masked
     for method in chosen:
         check_identity(model, inputs, method)
         check_counts(model, inputs, method)
         for positions in positions_of(model):
-            check_masked(model, inputs, method, positions=positions)
+            judge(model, inputs, method, positions=positions)
         check_rows(model, inputs, method)
     check_block(model, inputs)
     check_refusals(model, inputs)

@@ -19,8 +19,8 @@ from transformers import (
     Cohere2Config,
     Cohere2VisionConfig,
     Cohere2VisionForConditionalGeneration,
-    Glm4vConfig,
-    Glm4vForConditionalGeneration,
+    Glm4vMoeConfig,
+    Glm4vMoeForConditionalGeneration,
     SiglipVisionConfig,
 )
 
@@ -45,6 +45,7 @@ WORDS = [
 ]
 SIZE = dict(hidden_size=32, intermediate_size=64)
 DECODER = dict(num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2)
+EXPERTS = dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ FAMILIES = {
         5 * 16,
         (5, 3, 56, 56),
     ),
-    "glm4v": Tried(
+    "glm4v_moe": Tried(
         ("<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>"),
         "<|begin_of_image|><|image|><|end_of_image|>",
         {"size": {"shortest_edge": 12544, "longest_edge": 100_000}, "patch_size": 14, "merge_size": 2},
-        "Glm4vAdapter",
+        "Glm4vMoeAdapter",
         ("image", "video"),
         3 * 4,
         (6 * 8, 3 * 2 * 14 * 14),
@@ -101,13 +102,13 @@ def small_model(name: str, words: list[str]) -> Any:
         )
         return Cohere2VisionForConditionalGeneration(config)
     rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
-    config = Glm4vConfig(
+    config = Glm4vMoeConfig(
         vision_config=dict(**SIZE, depth=2, num_heads=2, image_size=56, patch_size=14, out_hidden_size=32),
-        text_config=dict(**SIZE, **DECODER, **ids, rope_parameters=rope),
+        text_config=dict(**SIZE, **DECODER, **EXPERTS, **ids, head_dim=16, rope_parameters=rope),
         image_token_id=words.index("<|image|>"),
         video_token_id=words.index("<|video|>"),
     )
-    return Glm4vForConditionalGeneration(config)
+    return Glm4vMoeForConditionalGeneration(config)
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
@@ -214,7 +215,7 @@ def test_what_a_picture_becomes(name: str, checkpoint: Path, picture: Path) -> N
     inputs = processor(text=[f"{tried.picture} what ?"] * 2, images=[picture, picture])
     assert inputs["pixel_values"].shape == (2 * tried.shape[0], *tried.shape[1:])
     assert (inputs["input_ids"] == processor.geometry.image_token_id).sum(1).tolist() == [tried.total] * 2
-    if name == "glm4v":
+    if name == "glm4v_moe":
         assert inputs["image_grid_thw"].tolist() == [[1, 6, 8]] * 2
         assert inputs["mm_token_type_ids"].sum(1).tolist() == [tried.total] * 2
         return
@@ -228,7 +229,7 @@ SIDES = [1, 27, 28, 55, 56, 57, 79, 112, 113, 500, 640, 3000]
 
 
 def test_sizes_are_those_of_transformers(name: str, checkpoint: Path) -> None:
-    """Tiles of Command A Vision, and patches of GLM-4.1V."""
+    """Tiles of Command A Vision, and patches of GLM-4.5V."""
     geometry = vidcompress.load_processor(checkpoint).geometry
     rules = ("get_optimal_tiled_canvas", "get_all_supported_aspect_ratios")
     canvas, _ = stock("cohere2_vision.image_processing_cohere2_vision", *rules)

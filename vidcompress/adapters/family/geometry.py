@@ -315,8 +315,8 @@ def tokens_per_side(config: Any, patches: int) -> int:
 
 
 def downsample_ratio(config: Any) -> Any:
-    """Tokens per patch along one side, which a config states directly or inverse (Cohere); a text if invalid."""
-    factor = getattr(config, "downsample_factor", 1)
+    """Tokens per patch along one side, stated in a config or inverse there (Cohere, Idefics3); a text if invalid."""
+    factor = getattr(config, "downsample_factor", getattr(config, "scale_factor", 1))
     inverse = 1 / factor if is_whole(factor) and factor > 0 else f"1 / {factor!r}"
     return getattr(config, "downsample_ratio", inverse)
 

@@ -7,7 +7,8 @@ pictures. Patches of `merge` x `merge` make one token and stand together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from vidcompress.adapters.family.budgets import EdgeBudget as EdgeBudget
@@ -35,6 +36,7 @@ class PixelBudget:
             frames that a picture stands for (GLM-4V), or the pixels of each frame (Qwen2-VL, Qwen2.5-VL).
         frame_tokens: most tokens of one frame of a clip, where the file sets a cap; None for no cap.
         clip_tokens: most tokens of a whole clip, shared evenly by its frames, where the file sets a cap.
+        paired: whether the frames of a clip count as whole patches, the last one repeated (GLM).
 
     Raises:
         MediaError: a number that is no whole number of at least 1, or `most` below `least`.
@@ -45,6 +47,7 @@ class PixelBudget:
     over_clip: bool = False
     frame_tokens: int | None = None
     clip_tokens: int | None = None
+    paired: bool = False
 
     def __post_init__(self) -> None:
         for name in ("least", "most"):
@@ -53,6 +56,7 @@ class PixelBudget:
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), error=MediaError)
         flag("over_clip", self.over_clip, error=MediaError)
+        flag("paired", self.paired, error=MediaError)
         if self.most < self.least:
             raise MediaError(f"most={self.most}: must be at least the {self.least} pixels of least")
 
@@ -65,6 +69,8 @@ class PixelBudget:
 
     def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:
         """Return (height, width) in pixels that a clip's frames are resized to; one frame counts as a whole patch."""
+        if self.paired:
+            frames = -(-frames // geometry.temporal) * geometry.temporal
         frames, floor, cell = max(frames, geometry.temporal), int(self.least * 1.05), geometry.factor**2
         if not self.over_clip:
             most = self.most
@@ -172,6 +178,11 @@ class NativeRules:
             `image_sizes`, and in a prompt a run of placeholders for each row of tokens (Pixtral); "numbered": (picture,
             patch, value), filled with 0 to the most patches, with the column and row of each (Gemma 4).
         row_ends: for "pictures" the texts behind each row of placeholders and behind the last one.
+        frame_text: (placeholder of a picture, seconds of the first frame) to the text of a temporal patch, with the
+            placeholder once, for families whose clips stand behind the placeholder of pictures (GLM).
+        clip_marks: tokens before and behind a clip, of such a family, which part its runs from those of pictures.
+        sampling: of clip files: a "rate" as in the Qwen families, every so many "seconds" as in GLM-4.1V, or by
+            "lengths" of clips as in GLM-4.6V.
 
     Raises:
         MediaError: a field of another type, or out of range; the message names it.
@@ -192,6 +203,9 @@ class NativeRules:
     around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
     form: Form = "grids"
     row_ends: tuple[str, str] = ("[IMG_BREAK]", "[IMG_END]")
+    frame_text: Callable[[str, float], str] | None = None
+    clip_marks: tuple[str, str] = ("<|begin_of_video|>", "<|end_of_video|>")
+    sampling: Literal["rate", "seconds", "lengths"] = "rate"
 
     def __post_init__(self) -> None:
         for name in ("image_budget", "clip_budget"):
@@ -204,7 +218,7 @@ class NativeRules:
             if not isinstance(values, tuple) or len(values) != 3 or not all(map(is_number, values)):
                 raise MediaError(f"{name}={shown(values)}: must be a tuple of 3 numbers, one per channel")
         one_of("form", self.form, FORMS, error=MediaError)
-        for name in ("tokens", "around", "row_ends"):
+        for name in ("tokens", "around", "row_ends", "clip_marks"):
             texts = getattr(self, name)
             if not isinstance(texts, tuple) or len(texts) != 2 or not all(isinstance(x, str) for x in texts):
                 raise MediaError(f"{name}={shown(texts)}: must be a tuple of 2 texts")
@@ -214,6 +228,11 @@ class NativeRules:
             whole_number(name, getattr(self, name), error=MediaError)
         one_of("spread", self.spread, ("nearest", "steps"), error=MediaError)
         one_of("capped", self.capped, ("frame", "clip"), error=MediaError)
+        one_of("sampling", self.sampling, ("rate", "seconds", "lengths"), error=MediaError)
+        if self.frame_text is not None and not callable(self.frame_text):
+            raise MediaError(
+                f"frame_text={shown(self.frame_text)}: must be a function of (placeholder, seconds), or None"
+            )
 
 
 @dataclass(frozen=True)
@@ -336,3 +355,23 @@ QWEN3_RULES = NativeRules(
     capped="frame",
     cap_tokens=768,
 )
+
+
+def _whole_seconds(placeholder: str, seconds: float) -> str:
+    return f"<|begin_of_image|>{placeholder}<|end_of_image|>{int(seconds)}"
+
+
+def _tenths_of_seconds(placeholder: str, seconds: float) -> str:
+    return f"<|begin_of_image|>{placeholder}<|end_of_image|>{seconds:.1f} seconds"
+
+
+GLM4_RULES = NativeRules(
+    image_budget=PixelBudget(112 * 112, 28 * 28 * 15000, over_clip=True),
+    clip_budget=PixelBudget(112 * 112, 28 * 28 * 2 * 30000, over_clip=True, paired=True),
+    mean=CLIP_CHANNELS[0],
+    std=CLIP_CHANNELS[1],
+    tokens=("<|image|>", "<|video|>"),
+    frame_text=_whole_seconds,
+    sampling="seconds",
+)
+GLM46_RULES = replace(GLM4_RULES, frame_text=_tenths_of_seconds, sampling="lengths")

@@ -15,6 +15,7 @@ from vidcompress.media.preprocessing.numbered_processor import NumberedProcessor
 from vidcompress.media.preprocessing.padded_processor import PaddedProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
+from vidcompress.media.preprocessing.split_processor import SplitProcessor
 
 _OF_FORM = {"grids": NativeProcessor, "pictures": PaddedProcessor, "numbered": NumberedProcessor}
 
@@ -66,5 +67,7 @@ def load_processor(
         local_files_only=local_files_only,
         revision=revision,
     )
-    rules = fields["family"].native
-    return Processor(**fields) if rules is None else _OF_FORM[rules.form](**fields)
+    family = fields["family"]
+    if family.split:
+        return SplitProcessor(**fields)
+    return Processor(**fields) if family.native is None else _OF_FORM[family.native.form](**fields)

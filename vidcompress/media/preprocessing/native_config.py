@@ -17,7 +17,9 @@ from vidcompress.adapters.family.native import (
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.preprocessing.pixel_config import read_frames, read_native_recipe
+from vidcompress.media.video.glm_rules import glm_rule
 from vidcompress.media.video.paced_rule import PacedRule
+from vidcompress.media.video.sampling import SamplingRule
 
 MOST_PIXELS_OF_SIDE = 2**16
 """Largest longest side, and most tokens of a picture; a file from elsewhere may state any number."""
@@ -136,12 +138,14 @@ def _capped(budget: SizeBudget, raw: Mapping[str, Any], rules: NativeRules, orig
     return replace(budget, clip_tokens=int(tokens))
 
 
-def read_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PacedRule:
+def read_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> SamplingRule:
     """Read the frame rule of one processor file.
 
     Raises:
         MediaError: a value is not such a number.
     """
+    if rules.sampling != "rate":
+        return _seconds_rule(raw, rules, origin)
     fps, frames = raw.get("fps"), read_frames(raw, "num_frames", origin)
     if fps is not None and (not is_number(fps) or fps <= 0):
         raise MediaError(f"{origin}: fps={shown(fps)}; expected a number above 0, or no entry")
@@ -155,6 +159,16 @@ def read_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PacedR
         multiple=rules.multiple,
         spread=rules.spread,
     )
+
+
+def _seconds_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> SamplingRule:
+    stated: dict[str, Any] = {}
+    for key in ("fps", "max_duration"):
+        value = raw.get(key)
+        if value is not None and (not is_number(value) or value <= 0):
+            raise MediaError(f"{origin}: {key}={shown(value)}; expected a number above 0, or no entry")
+        stated |= {} if value is None else {key: float(value)}
+    return glm_rule(rules.sampling, **stated)
 
 
 def _check_patches(raw: Mapping[str, Any], patches: PatchGeometry, origin: str) -> None:

@@ -47,7 +47,8 @@ class NativeProcessor(Processor):
     - `pixel_values_videos`, `video_grid_thw`: the same for clips; two frames to a patch, the last one repeated
     - `second_per_grid_ts`: float32 (clip,), seconds between temporal patches; for Qwen2.5-VL
 
-    A clip of Qwen3-VL is written as one run of placeholders per temporal patch, each with its time before it.
+    A clip of Qwen3-VL is written as one run of placeholders per temporal patch, each with its time before it; a clip of
+    GLM as runs of the placeholder of pictures, each with its time behind it.
 
     Attributes:
         paced: frame sampling rule.
@@ -56,7 +57,7 @@ class NativeProcessor(Processor):
     """
 
     geometry: NativeGeometry
-    paced: PacedRule = PacedRule()
+    paced: SamplingRule = PacedRule()
     around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
     row_ends: tuple[str, str] = ("[IMG_BREAK]", "[IMG_END]")
 
@@ -149,6 +150,16 @@ class NativeProcessor(Processor):
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
         """Write the text for clips in a prompt: one run of placeholders, or one per temporal patch with its time."""
+        write, temporal = self.rules.frame_text, self.geometry.patches.temporal
+        if write is not None:
+            firsts = [clip.times[::temporal] for clip in clips]
+            return [
+                Writing(
+                    "".join(write(self.image_token, time) for time in times),
+                    (length // len(times),) * len(times),
+                )
+                for times, length in zip(firsts, lengths, strict=True)
+            ]
         if not self.rules.timestamps:
             return super().write_clips(clips, lengths)
         before, behind = self.around
@@ -167,6 +178,9 @@ class NativeProcessor(Processor):
         """Add `mm_token_type_ids` to the text inputs of a batch."""
         ids = batch["input_ids"]
         types = (ids == self.geometry.image_token_id) + 2 * (ids == self.geometry.video_token_id)
+        if self.rules.frame_text is not None:  # a clip is what stands between its marks
+            start, end = (self.tokenizer.convert_tokens_to_ids(mark) for mark in self.rules.clip_marks)
+            types = types * (1 + ((ids == start).cumsum(1) > (ids == end).cumsum(1)).to(types.dtype))
         return {**batch, "mm_token_type_ids": types}
 
     def as_seen(self, picture: Image, *, alone: bool = True) -> Image:

@@ -11,7 +11,7 @@ from vidcompress.adapters.layouts import Size
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
 
-Mode = Literal["nearest-exact", "bilinear", "bicubic"]
+Mode = Literal["nearest-exact", "lanczos", "bilinear", "bicubic"]
 
 # Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.
 _CHANNELS = {
@@ -132,6 +132,27 @@ def read_native_recipe(raw: Mapping[str, Any], rules: NativeRules, origin: str) 
     mean, std = _statistics(raw, (rules.mean, rules.std), "the family", origin)
     frames = read_frames(raw, "num_frames", origin)
     return PixelRecipe(None, None, None, _filter(raw, origin), mean, std, _factor(raw, origin), frames)
+
+
+def read_split_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> PixelRecipe:
+    """Read one processor file of a family that scales pictures and cuts them into crops; Lanczos by default.
+
+    Args:
+        raw: its keys; an empty mapping gives the defaults of the family.
+        geometry: of the model, whose `image_size` is the side of a crop.
+        origin: name of the file, for messages.
+
+    Raises:
+        MediaError: a value has the wrong type.
+    """
+    if raw.get("do_resize") is False:
+        raise MediaError(f"{origin}: do_resize=False; crops must fill the encoder's square, remove the entry")
+    half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    mean, std = _statistics(raw, half, "the family", origin)
+    side, frames = geometry.image_size, read_frames(raw, "num_frames", origin)
+    lanczos = raw.get("resample", 1) == 1 and raw.get("resample") is not True
+    mode: Mode = "lanczos" if lanczos else _filter(raw, origin)
+    return PixelRecipe((side, side), None, None, mode, mean, std, _factor(raw, origin), frames)
 
 
 def read_frames(raw: Mapping[str, Any], key: str, origin: str) -> int | None:

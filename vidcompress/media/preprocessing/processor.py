@@ -7,7 +7,7 @@ own files.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -193,15 +193,34 @@ class Processor(StockProcessor):
         ids = (self.geometry.image_token_id, self.geometry.video_token_id)
         rows = expand(tokenize(self.tokenizer, written), ids, runs)
         batch = self.with_token_types(pad_left(rows, self._pad_id(), padding))
-        pixels = {**image_inputs, **video_inputs}
-        if self.family.tiles and image_inputs and video_inputs:
-            views = [length // self.geometry.side**2 for length in image_lengths]
-            kinds = [kind for row in order for kind in row]
-            pixels = join_visuals(kinds, image_inputs, views, video_inputs, [len(clip) for clip in clips])
+        pixels = self.join(order, image_inputs, image_lengths, video_inputs, clips)
 
         from transformers import BatchFeature
 
         return BatchFeature({**batch, **pixels})
+
+    def join(
+        self,
+        order: Sequence[Sequence[str]],
+        images: Mapping[str, torch.Tensor],
+        lengths: Sequence[int],
+        videos: Mapping[str, torch.Tensor],
+        clips: Sequence[VideoFrames],
+    ) -> dict[str, torch.Tensor]:
+        """Put the inputs of pictures and clips together.
+
+        Args:
+            order: per prompt `image` or `video` of each of its pictures and clips, in order.
+            images: inputs of the pictures, as `prepare_images` makes them.
+            lengths: placeholders of each picture.
+            videos: inputs of the clips, as `prepare_videos` makes them.
+            clips: the clips.
+        """
+        if not (self.family.tiles and images and videos):
+            return {**images, **videos}
+        views = [length // self.geometry.side**2 for length in lengths]
+        kinds = [kind for row in order for kind in row]
+        return join_visuals(kinds, images, views, videos, [len(clip) for clip in clips])
 
     def _sampled(self, source: Any, sampling: Mapping[str, Any]) -> VideoFrames:
         """Return the sampled frames of a clip; a clip that is being decoded is sampled already."""
@@ -474,10 +493,15 @@ class Processor(StockProcessor):
 def with_known_tokens(processor: Any, prompt: str) -> str:
     """Return a prompt in which each picture and clip is one placeholder known to the tokenizer, with its text."""
     family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
+    if family is not None and family.native is not None and family.native.frame_text is not None:
+        return prompt.replace(str(processor.video_token), processor.image_token)
     if family is None or family.image_text is None:
         return prompt
-    text = family.image_text(repeated_token(family, processor.image_token), 1)
-    return placeholder_pattern(processor.image_token, processor.video_token).sub(lambda _: text, prompt)
+    image_token = repeated_token(family, processor.image_token)
+    texts = {processor.image_token: family.image_text(image_token, 1)}
+    if processor.video_token is not None and family.clip_text is not None:
+        texts[processor.video_token] = family.clip_text(image_token, 1)
+    return placeholder_pattern(*texts).sub(lambda match: texts[match[0]], prompt)
 
 
 _CALL = tuple(

@@ -14,6 +14,7 @@ from vidcompress.adapters.base import ADAPTERS
 from vidcompress.adapters.families import Geometry, get_family, repeated_token
 from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.family.pan_and_scan import PanAndScan, PannedGeometry
+from vidcompress.adapters.family.split import SplitGeometry
 from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device, whole_number
 from vidcompress.core.devices import input_device
@@ -22,6 +23,7 @@ from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.chat_template import check_template
 from vidcompress.media.preprocessing.native_config import native_settings
 from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.split_config import split_settings
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def read_processor_files(
         str(getattr(tokenizer, name, None) or nested.get(name) or default)
         for name, default in zip(("image_token", "video_token"), family.placeholders, strict=True)
     )
-    if family.tiles:
+    if family.tiles and not family.split:
         geometry = replace(geometry, tiles=_tiles(image_raw, image_origin))
     if family.prompt_token is not None:
         image_token = family.prompt_token
@@ -91,6 +93,8 @@ def read_processor_files(
         pixels = native_settings(
             family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer, nested
         )
+    elif isinstance(geometry, SplitGeometry):
+        pixels = split_settings(geometry, (image_raw, image_origin), (video_raw, video_origin))
     else:
         usual = {"resample": family.resample}
         pixels = dict(

@@ -13,7 +13,9 @@ from vidcompress.adapters.families import FAMILIES, Family
 from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.native_resolution import patch_times
 from vidcompress.media.preprocessing.placeholders import placeholder_pattern
+from vidcompress.media.video.centre_rule import CentreRule
 from vidcompress.media.video.frames import VideoFrames
+from vidcompress.media.video.glm_rules import glm_rule
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
 from vidcompress.media.video.segment_rule import SegmentRule
@@ -102,9 +104,16 @@ class AdoptedProcessor:
         """Frame sampling rule for clip files: the family's, with the numbers of the video processor."""
         videos, family = getattr(self.stock, "video_processor", None), self.family
         frames = getattr(videos, "num_frames", None)
+        if family is not None and family.split:
+            fps = getattr(videos, "fps", None) or CentreRule.fps
+            return CentreRule(frames or CentreRule.num_frames, fps)
         if family is None or family.native is None:
             return even_rule(family, frames)
         rules = family.native
+        if rules.sampling != "rate":
+            names = ("fps", "max_duration")
+            stated = {name: getattr(videos, name) for name in names if getattr(videos, name, None)}
+            return glm_rule(rules.sampling, **stated)
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(
             frames,
@@ -129,6 +138,8 @@ class AdoptedProcessor:
         """
         call: dict[str, Any] = {"padding": True, "return_tensors": "pt", **options}
         tiles = self.family is not None and self.family.tiles and (images is not None or videos is not None)
+        if tiles and self.family is not None and self.family.split:  # their text tells all but clips
+            tiles = videos is not None
         sizes = self._image_sizes(text, images, videos) if tiles else None
         if images is not None:
             call["images"] = [group for group in images if group]

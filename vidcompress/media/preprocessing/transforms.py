@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 
 from vidcompress.adapters.families import Geometry
+from vidcompress.adapters.family.split import SplitGeometry, scaled_size
 from vidcompress.adapters.layouts import Size, fit_inside
 from vidcompress.core.devices import upload
 from vidcompress.errors import MediaError
@@ -80,6 +82,50 @@ def panned_views(
     """
     crops = [picture[:, top:bottom, left:right] for top, left, bottom, right in boxes]
     return torch.cat([_finish(part[None].contiguous(), recipe) for part in (picture, *crops)])
+
+
+def split_views(picture: torch.Tensor, geometry: SplitGeometry, recipe: PixelRecipe) -> torch.Tensor:
+    """Make the crops of one picture that is scaled and stretched to whole crops, and the whole picture behind them.
+
+    Args:
+        picture: uint8 (channel, height, width).
+        geometry: of the model.
+        recipe: of its processor.
+
+    Returns:
+        float32 (view, channel, image_size, image_size), the crops row by row; a single crop is the whole picture.
+    """
+    size = (int(picture.shape[-2]), int(picture.shape[-1]))
+    scaled = resize(picture[None], geometry.scale_size(size), recipe.mode)
+    if not geometry.splits:
+        return _finish(scaled, recipe)
+    stretched = resize(scaled, geometry.crop_size(size), recipe.mode)
+    crops = _cut(stretched, recipe.tile)
+    whole = crops[:0] if len(crops) == 1 else resize(stretched, recipe.square, recipe.mode)
+    return _finish(torch.cat((crops, whole)), recipe)
+
+
+def scaled_frame_views(
+    frames: torch.Tensor, geometry: SplitGeometry, recipe: PixelRecipe, device: torch.device
+) -> torch.Tensor:
+    """Make the encoder input of frames that are scaled to a longest edge and then made square.
+
+    Args:
+        frames: uint8 (frame, height, width, channel).
+        geometry: of the model.
+        recipe: of its video processor.
+        device: for resizing.
+
+    Returns:
+        float32 (frame, channel, image_size, image_size) on `device`. Frames are processed chunk by chunk.
+    """
+    height, width = int(frames.shape[1]), int(frames.shape[2])
+    target, step = scaled_size((height, width), geometry.clip_edge), max(1, CHUNK_PIXELS // (height * width))
+    parts = []
+    for start in range(0, len(frames), step):
+        chunk = rearrange(upload(frames[start : start + step], device), "frame h w c -> frame c h w")
+        parts.append(_finish(resize(chunk.contiguous(), target, recipe.mode), recipe))
+    return torch.cat(parts)
 
 
 MAX_SQUARE_PIXELS = 16 * 1024 * 1024
@@ -269,12 +315,26 @@ def resize(pictures: torch.Tensor, size: tuple[int, int], mode: Mode = "bicubic"
         raise MediaError(f"size={size}: height and width must be at least 1")
     if tuple(pictures.shape[-2:]) == tuple(size):
         return pictures
+    if mode == "lanczos":
+        return _lanczos(pictures, size)
     if mode == "nearest-exact":
         return F.interpolate(pictures, size=size, mode=mode)
     if pictures.device.type == "cpu":
         return F.interpolate(pictures, size=size, mode=mode, antialias=True, align_corners=False)
     smooth = F.interpolate(pictures.float(), size=size, mode=mode, antialias=True, align_corners=False)
     return smooth.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _lanczos(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize by Pillow, picture by picture on the CPU: older versions of torch have no such filter."""
+    from PIL import Image
+
+    rows = []
+    for picture in pictures.cpu():
+        image = Image.fromarray(rearrange(picture, "c h w -> h w c").contiguous().numpy())
+        resized = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        rows.append(torch.from_numpy(np.array(resized)))
+    return rearrange(torch.stack(rows), "picture h w c -> picture c h w").contiguous().to(pictures.device)
 
 
 def center_crop(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

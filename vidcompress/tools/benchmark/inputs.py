@@ -66,6 +66,8 @@ def make_inputs(
         side = geometry.image_size
         size = (side, side, workload.frames) if workload.size is None else (*workload.size, 0)
         sizes = torch.tensor([size] * batch, device=device)
+        if family.split:
+            return inputs | {"pixel_values": drawn, "image_sizes": sizes}
         return inputs | {"pixel_values": drawn.flatten(0, 1), "image_sizes": sizes}
     if workload.modality == "video":
         return inputs | {"pixel_values_videos": drawn}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import clip_runs, image_runs
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.layout import Layout
+from vidcompress.media.preprocessing.placeholders import expand, tokenize
 
 RATIOS = ("0.5", "0.25", "0.1")
 
@@ -35,8 +36,11 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         for name, value in prepared.items()
     }
     family, geometry = processor.family, processor.geometry
-    runs = [image_runs(family, geometry, length) for length in lengths]
-    inputs |= processor.with_token_types({"input_ids": _prompt(geometry.image_token_id, runs)})
+    if family.split:
+        inputs["input_ids"] = _written(processor, lengths, prepared)
+    else:
+        runs = [image_runs(family, geometry, length) for length in lengths]
+        inputs |= processor.with_token_types({"input_ids": _prompt(geometry.image_token_id, runs)})
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
@@ -66,6 +70,14 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
         inputs |= processor.with_token_types({"input_ids": _prompt(token, [runs])})
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
+
+
+def _written(processor: Any, lengths: list[int], prepared: Mapping[str, Any]) -> torch.Tensor:
+    """Make one row of ids with the text of all pictures, which says what belongs together."""
+    writings = processor.write_images(lengths, prepared)
+    rows = tokenize(processor.tokenizer, ["".join(writing.text for writing in writings)])
+    runs = [run for writing in writings for run in writing.runs]
+    return torch.tensor([expand(rows, [processor.geometry.image_token_id], runs)[0]["input_ids"]])
 
 
 def _prompt(token: int, visuals: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Glm4vConfig, Glm4vForConditionalGeneration
-from transformers.models.glm4v import modeling_glm4v
+from transformers import Glm4vMoeConfig, Glm4vMoeForConditionalGeneration
+from transformers.models.glm4v_moe import modeling_glm4v_moe
 
 from vidcompress import UnsupportedInputError, UnsupportedModelError, compress, compress_inputs, testing
 from vidcompress.adapters import Evidence, adapter_for, stock_positions
@@ -18,7 +18,7 @@ def model() -> Any:
     torch.manual_seed(0)
     size = dict(hidden_size=32, intermediate_size=64)
     rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
-    config = Glm4vConfig(
+    config = Glm4vMoeConfig(
         vision_config=dict(**size, depth=2, num_heads=2, image_size=56, patch_size=14, out_hidden_size=32),
         text_config=dict(
             **size,
@@ -26,13 +26,17 @@ def model() -> Any:
             num_attention_heads=4,
             num_key_value_heads=2,
             vocab_size=100,
+            head_dim=16,
             pad_token_id=0,
             rope_parameters=rope,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=32,
         ),
         image_token_id=IMAGE,
         video_end_token_id=CLIP_END,
     )
-    made = Glm4vForConditionalGeneration(config).eval()
+    made = Glm4vMoeForConditionalGeneration(config).eval()
     made.generation_config.eos_token_id = None
     with torch.no_grad():
         for weight in made.parameters():  # larger than they come, so that a mistake shows in the logits
@@ -80,7 +84,7 @@ CLIPS = [[5, (3, 8, 4), 7, (2, 4, 8)], [6, (4, 4, 4), 7], [3, 4]]
 
 
 @pytest.mark.parametrize("rows", [PICTURES, CLIPS], ids=["pictures", "clips"])
-def test_glm4v_keeps_the_contract(model: Any, rows: list[list[Any]]) -> None:
+def test_glm4v_moe_keeps_the_contract(model: Any, rows: list[list[Any]]) -> None:
     testing.check_adapter(model, inputs_of(rows))
 
 
@@ -101,12 +105,12 @@ def test_wrong_positions_turn_red(
     model: Any, rows: list[list[Any]], wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(adapter_for(model)), "positions", WRONG[wrong])
-    with pytest.raises(testing.ContractError, match="Glm4vAdapter.positions (returns None|differs from)"):
+    with pytest.raises(testing.ContractError, match="Glm4vMoeAdapter.positions (returns None|differs from)"):
         testing.check_adapter(model, inputs_of(rows), ["uniform"])
 
 
 def test_attention_received_is_that_of_the_last_block(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, maps, eager = inputs_of([[(1, 8, 12)]]), [], modeling_glm4v.eager_attention_forward
+    inputs, maps, eager = inputs_of([[(1, 8, 12)]]), [], modeling_glm4v_moe.eager_attention_forward
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         output, weights = eager(*args, **kwargs)
@@ -117,7 +121,7 @@ def test_attention_received_is_that_of_the_last_block(model: Any, monkeypatch: p
     images, _ = adapter.visuals(inputs)
     with torch.no_grad():
         (tokens,) = adapter.encode(images, [asked])
-        monkeypatch.setattr(modeling_glm4v, "eager_attention_forward", noted)
+        monkeypatch.setattr(modeling_glm4v_moe, "eager_attention_forward", noted)
         monkeypatch.setattr(model.model.visual.config, "_attn_implementation", "eager")
         model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
     first, last = (weights[0].mean((0, 1)).unflatten(0, (-1, 4)).mean(1) for weights in maps)

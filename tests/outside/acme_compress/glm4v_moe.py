@@ -1,4 +1,4 @@
-"""GLM-4.1V (`model_type` "glm4v"): pictures of any size, clips with a time behind every frame, positions with axes."""
+"""GLM-4.5V (`model_type` "glm4v_moe"): pictures of any size, clips with a time behind each frame, axes of positions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,10 +13,10 @@ from vidcompress.media import NativeRules, PixelBudget, native_family, register_
 
 
 @register_adapter
-class Glm4vAdapter(PackedAdapter):
-    """`Glm4vForConditionalGeneration`, which has one placeholder for pictures and for frames of clips."""
+class Glm4vMoeAdapter(PackedAdapter):
+    """`Glm4vMoeForConditionalGeneration`, which has one placeholder for pictures and for frames of clips."""
 
-    model_types = ("glm4v",)
+    model_types = ("glm4v_moe",)
     sent_as = {"image": "image", "video": "image"}
     runs_apart = True
     grids_apart = True
@@ -66,4 +66,4 @@ GLM_RULES = NativeRules(
     std=(0.26862954, 0.26130258, 0.27577711),
     tokens=("<|image|>", "<|video|>"),
 )
-register_family(native_family("glm4v", GLM_RULES, clips=False))
+register_family(native_family("glm4v_moe", GLM_RULES, clips=False))
