@@ -14,7 +14,7 @@ import glm_folder
 import processor_cases as cases
 import vidcompress
 from glm_models import CLASSES, FAMILIES
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.protocol import AdoptedProcessor
 
 PICTURE = Image.fromarray(cases.picture(1, 120, 170))

@@ -15,7 +15,7 @@ from PIL import Image
 import processor_cases as cases
 import vidcompress
 from qwen_folder import FAMILIES, save_folder
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.protocol import AdoptedProcessor, MediaProcessor
 
 PICTURE = Image.fromarray(cases.picture(1, 120, 170))

@@ -15,8 +15,8 @@ from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGenera
 
 import split_folder
 import vidcompress
+from vidcompress.media.preprocessing.forms.split_processor import SplitProcessor
 from vidcompress.media.preprocessing.protocol import AdoptedProcessor, MediaProcessor
-from vidcompress.media.preprocessing.split_processor import SplitProcessor
 from vidcompress.tools.doctor.inputs import describe_clip, describe_images
 
 PICTURE = Image.fromarray(split_folder.picture(50, 90))

@@ -19,7 +19,7 @@ from glm_folder import MARKS, glm_tokenizer, stock
 from stock_source import stock_function
 from vidcompress import MediaError, load_processor
 from vidcompress.media import VideoFrames
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.video.glm_rules import LengthsRule, SecondsRule
 
 pytestmark = pytest.mark.transformers

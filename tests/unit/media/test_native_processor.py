@@ -15,7 +15,7 @@ from transformers import Qwen2_5_VLConfig, Qwen3VLConfig
 import processor_cases as cases
 from vidcompress import MediaError
 from vidcompress.media import VideoFrames, load_processor
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.processor import Processor
 
 RECORDED = Path(__file__).parents[2] / "data" / "processors"

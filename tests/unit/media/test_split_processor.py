@@ -24,7 +24,7 @@ from stock_source import stock_function
 from vidcompress import MediaError, load_processor
 from vidcompress.adapters.family.split import in_words, split_clip_text
 from vidcompress.media import VideoFrames
-from vidcompress.media.preprocessing.split_processor import SplitProcessor
+from vidcompress.media.preprocessing.forms.split_processor import SplitProcessor
 from vidcompress.media.video.centre_rule import CentreRule
 
 pytestmark = pytest.mark.transformers

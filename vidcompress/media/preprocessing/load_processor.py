@@ -10,12 +10,12 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
-from vidcompress.media.preprocessing.numbered_processor import NumberedProcessor
-from vidcompress.media.preprocessing.padded_processor import PaddedProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.numbered_processor import NumberedProcessor
+from vidcompress.media.preprocessing.forms.padded_processor import PaddedProcessor
+from vidcompress.media.preprocessing.forms.split_processor import SplitProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
-from vidcompress.media.preprocessing.split_processor import SplitProcessor
 
 _OF_FORM = {"grids": NativeProcessor, "pictures": PaddedProcessor, "numbered": NumberedProcessor}
 

@@ -20,7 +20,7 @@ from vidcompress.core.devices import upload
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.images.image import ImageSource, load_image
 from vidcompress.media.preprocessing.arguments import check_groups
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import Writing
 from vidcompress.media.preprocessing.processor import check_clips

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from vidcompress.core.devices import upload
 from vidcompress.media.images.image import ImageSource, load_image
 from vidcompress.media.preprocessing.arguments import check_groups
-from vidcompress.media.preprocessing.native_processor import NativeProcessor
+from vidcompress.media.preprocessing.forms.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.placeholders import Writing
 from vidcompress.media.preprocessing.transforms import normalise, resize
 

@@ -1,0 +1,1 @@
+"""Processors of families whose pixels or prompts have a form of their own."""
