@@ -302,6 +302,29 @@ def test_masks_are_compared_to_the_bit() -> None:
         assert said == "attention_mask hides columns of one prompt only"
 
 
+def test_rows_of_unequal_length_without_a_mask_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortened rows are padded then, which hides nothing of the prompt."""
+    model, inputs = vip()
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    ids = inputs["input_ids"]
+    both = {"input_ids": torch.cat([ids, torch.full_like(ids, 5)]), "pixel_values": inputs["pixel_values"]}
+    settings = CompressionConfig("random", retention_ratio=0.5)
+    got = compress_with(GenericAdapter(model), both, settings, for_generate=False)
+    assert got["attention_mask"].sum(1).tolist() == [ids.shape[1] - 64, ids.shape[1]]
+
+
+def test_a_class_whose_generate_names_the_mask_is_judged_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toy("JanusForConditionalGeneration")
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    padded = {**inputs, "input_ids": torch.nn.functional.pad(inputs["input_ids"], (3, 0))}
+    padded["attention_mask"] = torch.nn.functional.pad(inputs["attention_mask"], (3, 0))
+    assert "attention_mask" in entrance._of_forward(model, {**padded, "max_new_tokens": 3})
+    assert "max_new_tokens" not in entrance._of_forward(model, {**padded, "max_new_tokens": 3})
+    got = vidcompress.compress_inputs(model, padded, "random", retention_ratio=0.5)
+    assert bool(got["attention_mask"].all())
+
+
 def test_missing_token_types_are_the_callers_to_add() -> None:
     model = toy("Glm4vForConditionalGeneration")
     torch.manual_seed(1)

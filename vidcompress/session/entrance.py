@@ -201,8 +201,9 @@ def judge_once(
 def _of_forward(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs without those that steer `generate` only, and without what is not given."""
     steering = {*vars(GenerationConfig()), *inspect.signature(type(model).generate).parameters}
-    plain = (Tensor, str, bool, int, float, list, tuple, Mapping)
-    return {k: v for k, v in inputs.items() if isinstance(v, plain) and k not in steering}
+    steering -= {*inspect.signature(type(model).forward).parameters}
+    values = (Tensor, str, bool, int, float, list, tuple, Mapping)
+    return {k: v for k, v in inputs.items() if isinstance(v, values) and k not in steering}
 
 
 def difference_at_entrance(
@@ -302,7 +303,8 @@ def _mask_differences(whole: Any, short: Any, cut: Cut) -> Iterator[str]:
             yield from _mask_differences(whole[key], short[key], cut)
     elif whole is None or short is None:
         given, columns = (whole, cut.columns) if short is None else (short, cut.places)
-        if given is not None and not _says_nothing(given, columns):
+        pads = short is None and whole is not None and any(len(row) != cut.short for row in cut.places)
+        if given is not None and (pads or not _says_nothing(given, columns)):
             yield "attention_mask hides columns of one prompt only"
     elif not replace(cut, tolerance=0.0).alike(whole, short):
         yield "attention_mask is not that of surviving columns"
@@ -313,7 +315,7 @@ def _says_nothing(mask: Any, columns: Sequence[Tensor]) -> bool:
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 4):
         return False
     if mask.ndim == 2:
-        return bool(mask.bool().all())
+        return all(bool(row[some].all()) for row, some in zip(mask.bool(), columns, strict=True))
     seen = mask >= 0 if mask.is_floating_point() else mask.bool()
     rows = seen.expand(len(columns), *seen.shape[1:])
     parts = [row[..., some, :][..., some] for row, some in zip(rows, columns, strict=True)]

@@ -341,8 +341,12 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exce
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, VipLlavaConfig
 
+    with pytest.raises(
+        UnsupportedModelError, match="of type 'vipllava', which the generic adapter serves: the"
+    ):
+        estimate(VipLlavaConfig())
     with pytest.raises(UnsupportedModelError, match="of type 'llama', which no adapter serves"):
         estimate(LlamaConfig())
     with pytest.raises(UnsupportedModelError, match="has no vision_config; cost is known of models with"):

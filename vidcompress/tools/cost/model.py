@@ -53,11 +53,17 @@ def model_of(model: Any) -> Model:
     if isinstance(model, Model):
         return model
     from vidcompress.adapters.base import ADAPTERS, adapter_for
+    from vidcompress.adapters.generic.interface import serves
     from vidcompress.loading.meta_model import parameter_count
 
     name, config = _config(model)
     if getattr(config, "model_type", None) not in ADAPTERS.names():
         kind = getattr(config, "model_type", None)
+        if serves(kind):
+            raise UnsupportedModelError(
+                f"model={name!r} is of type {kind!r}, which the generic adapter serves: the tokens of its pictures are "
+                f"known where they are encoded only, so cost cannot count them; known: {', '.join(ADAPTERS.names())}"
+            )
         raise UnsupportedModelError(
             f"model={name!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"
         )

@@ -32,7 +32,7 @@ SETTINGS = (
     "max_frames",
     "preset",
 )
-"""Of a row's settings, what its entry states and is told from another one by."""
+"""Of a row's settings, which its entry states; rows that differ in them are entries of their own."""
 
 
 def with_model_index(card: str, rows: Sequence[ResultRow], place: str = "card") -> tuple[str, list[str]]:
