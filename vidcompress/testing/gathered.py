@@ -13,9 +13,9 @@ from vidcompress.core.method import Method, Positions
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import UnsupportedModelError
+from vidcompress.session.entrance import at_entrance, cut_of, language_model
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.prompt import TEXT_AXIS_OF
-from vidcompress.testing.entrance import at_entrance, cut_of, language_model
 from vidcompress.testing.expect import compressed, logits, name_of, precision, same
 from vidcompress.testing.positions import stock_axes
 
