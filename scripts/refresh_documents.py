@@ -25,13 +25,16 @@ from PIL import Image
 from documents import BLOCK, ROOT, block_of, documents, name_of
 from readme_figures import figures_table
 from shapes_accuracy.mass_tables import fill
-from vidcompress.cli.listings import method_entries
+from vidcompress.adapters.generic.verdicts import VERDICTS
+from vidcompress.cli.listings import class_entries, method_entries
 from vidcompress.core.method import METHODS
+from vidcompress.tools.evaluation.report.render import escape_markdown
 
 COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
 MASS_RESULTS = ROOT / "docs" / "results" / "mass"
 TABLE = re.compile(r"(<!-- methods -->)\n.*?(<!-- /methods -->)", flags=re.DOTALL)
+CLASSES = re.compile(r"(<!-- classes -->)\n.*?(<!-- /classes -->)", flags=re.DOTALL)
 FIGURES = re.compile(r"(<!-- figures -->)\n.*?(<!-- /figures -->)", flags=re.DOTALL)
 HUB = re.compile(r'from_pretrained\("[\w.-]+/[\w.-]+"')
 CARDS = ROOT / "vidcompress" / "methods" / "cards"
@@ -81,6 +84,7 @@ def with_tables(text: str, page: Path) -> str:
     """Return a document with its tables made anew: methods from their cards, costs and masses from the last runs."""
     text = FIGURES.sub(lambda match: f"{match[1]}\n{figures_table()}\n{match[2]}", text)
     text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table(page)}\n{match[2]}", text)
+    text = CLASSES.sub(lambda match: f"{match[1]}\n{classes_table()}\n{match[2]}", text)
     text = fill(text, MASS_RESULTS)
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     return COST.sub(lambda match: f"{match[1]}\n{cost_table(result)}\n{match[2]}", text)
@@ -135,6 +139,19 @@ def methods_table(page: Path) -> str:
         if page.parent != ROOT:
             name = f"[{name}]({os.path.relpath(CARDS, page.parent)}/{entry['name']}.md)"
         rows.append(f"| {name} | {', '.join(entry['modalities'])} | {entry['summary']}{paper} |")
+    return "\n".join(rows)
+
+
+def classes_table() -> str:
+    """The classes of transformers that have no adapter of their own as a Markdown table: those served first."""
+    entries = sorted(class_entries(), key=lambda entry: VERDICTS.index(entry["verdict"]))
+    rows = ["| class | model type | generic adapter | |", "|---|---|---|---|"]
+    for entry in entries:
+        last = " and ".join(f"{medium}s" for medium in entry["modalities"]) or escape_markdown(
+            entry["reason"]
+        )
+        kind = f"`{entry['model_type']}`" if entry["model_type"] else ""
+        rows.append(f"| `{entry['class']}` | {kind} | {entry['verdict']} | {last} |")
     return "\n".join(rows)
 
 

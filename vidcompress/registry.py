@@ -94,6 +94,7 @@ class Registry(Generic[T]):
 
     Attributes:
         plugins: the entry points of the group, in the order in which they were loaded.
+        otherwise: class for names that are not registered, for callers that ask for it.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Registry(Generic[T]):
     ) -> None:
         self.what, self.group, self.builtin, self.register = what, group, builtin, register
         self.adding = adding
+        self.otherwise: T | None = None
         self.plugins: list[Plugin] = []
         self._classes: dict[str, T] = {}
         self._packages: dict[str, str] = {}
@@ -132,8 +134,12 @@ class Registry(Generic[T]):
         for name in names:
             record(self._classes, name, cls, cls.__module__)
 
-    def get(self, name: str) -> T:
+    def get(self, name: str, *, otherwise: bool = False) -> T:
         """Return the class registered as `name`.
+
+        Args:
+            name: of the class.
+            otherwise: return `self.otherwise` for a name that is unknown.
 
         Raises:
             KeyError: unknown name; the message is that of `unknown`.
@@ -141,6 +147,8 @@ class Registry(Generic[T]):
         self._load()
         if name in self._classes:
             return self._classes[name]
+        if otherwise and self.otherwise is not None:
+            return self.otherwise
         raise KeyError(f"unknown {self.what} {name!r}; {self.unknown(name)}")
 
     def names(self) -> list[str]:

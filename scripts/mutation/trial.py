@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,18 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 OWN_TEST = (
     "tests/unit/scripts/test_mutants.py"  # says that every mutant applies, which is not so in a mutated copy
 )
-LEFT_OUT = shutil.ignore_patterns(
-    ".git",
-    ".venv*",
-    ".transformers-*",
-    "runs",
-    "dist",
-    "build",
-    "__pycache__",
-    ".*_cache",
-    ".hypothesis",
-    "*.egg-info",
-)
+LEFT_OUT_AT_ROOT = shutil.ignore_patterns(".git", ".venv*", ".transformers-*", "runs", "dist", "build")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+
+
+def left_out(root: Path) -> Callable[[str, list[str]], set[str]]:
+    """What of a checkout is not copied; the package has a folder `runs` of its own, which is."""
+
+    def of_folder(folder: str, names: list[str]) -> set[str]:
+        at_root = LEFT_OUT_AT_ROOT(folder, names) if Path(folder) == root else set()
+        return {*at_root, *LEFT_OUT(folder, names)}
+
+    return of_folder
 
 
 class BrokenRun(Exception):
@@ -101,7 +102,7 @@ class Workspace:
 
     def __init__(self, root: Path, folder: Path, package: str = "vidcompress") -> None:
         self.folder = folder / "copy"
-        shutil.copytree(root, self.folder, ignore=LEFT_OUT, symlinks=True)
+        shutil.copytree(root, self.folder, ignore=left_out(root), symlinks=True)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
         paths = os.pathsep.join(map(str, (self.folder, SCRIPTS)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_lookup import available_methods
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.method_spec import with_argument
 from vidcompress.errors import ArgumentError, nearest
 
@@ -176,6 +176,16 @@ def _places(column: Column) -> list[str]:
     return [label for label in (*names, *labels) if label not in known]
 
 
+def _lengths(column: Column) -> list[str]:
+    """Every method before the language model that `_places` leaves out, with mass, under the three policies.
+
+    Methods inside are sent every token, so that no gap can be scaled.
+    """
+    names = [n for n in serving(column.medium) if n not in COMPARED and get_method(n).inside is None]
+    policies = ("contiguous", "original", "scaled")
+    return [levers(name, column, positions=policy) for policy in policies for name in names]
+
+
 def _parts(column: Column) -> list[str]:
     """Census with one part changed; a part that it does not have is left out."""
     if OURS not in serving(column.medium):
@@ -217,6 +227,13 @@ SETS: Final = {
             FEW,
             _places,
             (*LONG, COLUMNS[0]),
+        ),
+        CellSet(
+            "lengths",
+            "the same positions for every other method",
+            (0.1,),
+            _lengths,
+            LONG,
         ),
         CellSet(
             "compositions", "two methods at once, as published and with both levers", RATIOS, _compositions

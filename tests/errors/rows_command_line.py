@@ -348,6 +348,7 @@ ROWS = [
     Words("methods", "name", ("a", "b"), "unexpected extra argument", names="argument"),
     Words("methods", "as_json", ("--json=yes",), "does not take a value", names="--json"),
     Words("models", "as_json", ("--json=yes",), "does not take a value", names="--json"),
+    Words("models", "every_class", ("--all=yes",), "does not take a value", names="--all"),
     Words("models", "as_json", ("--jsn",), "No such option: --jsn", names="--jsn"),
 ]
 COMPARE = ("--question", "what?", "--image", "{photo}")

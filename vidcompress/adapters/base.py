@@ -83,6 +83,7 @@ class Adapter(ABC):
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
+        judged: whether `compress` judges it on the first inputs of each model (`session/entrance.py`).
         reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameSource`, and ask these by slices for
             the frames that are about to be encoded, so that the others are decoded meanwhile.
     """
@@ -94,6 +95,7 @@ class Adapter(ABC):
     presets: ClassVar[tuple[Preset, ...]] = ()
     refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
+    judged: ClassVar[bool] = False
     reads_ahead: ClassVar[bool] = False
 
     def __init__(self, model: Any) -> None:
@@ -310,28 +312,21 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
 
 
 def adapter_for(model: Any) -> Adapter:
-    """Return a new adapter around a loaded model, chosen by `model.config.model_type`.
+    """Return a new adapter around a loaded model, by `model.config.model_type`: the generic one where none is its own.
 
     Args:
         model: a transformers model, or a wrapper that `wrappers.unwrap` knows; the adapter is around the model in it.
 
     Raises:
-        UnsupportedModelError: no adapter serves this model type, or a wrapper that is not served.
+        UnsupportedModelError: no adapter serves this class, or a wrapper that is not served.
     """
     model = unwrap(model)
-    config = getattr(model, "config", None)
-    model_type = getattr(config, "model_type", None)
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
     if not isinstance(model_type, str):
         raise UnsupportedModelError(
             f"model must be a transformers model with a config, got {type(model).__name__}; pass one that "
             "from_pretrained returned"
         )
-    try:
-        cls = ADAPTERS.get(model_type)
-    except KeyError as error:
-        raise UnsupportedModelError(
-            f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
-        ) from None
     from transformers import PreTrainedModel
 
     if isinstance(model, nn.Module) and not isinstance(model, PreTrainedModel):
@@ -339,4 +334,4 @@ def adapter_for(model: Any) -> Adapter:
             f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
             "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
         )
-    return cls(model)
+    return ADAPTERS.get(model_type, otherwise=True)(model)

@@ -72,11 +72,22 @@ def _print_card(name: str, as_json: bool) -> None:
             show(f"{label}: {value}", style="dim", hanging=7)
 
 
-def models(as_json: Json = False) -> None:
+def models(
+    every_class: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="List also the classes of transformers that the generic adapter serves, refuses, or has not met.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the embedded models and the model families that can be loaded."""
     embedded, families, broken = embedded_entries(), family_entries(), broken_entries("adapters")
+    others = class_entries()
     if as_json:
-        typer.echo(json.dumps({"embedded": embedded, "families": families, "broken": broken}))
+        entry = {"embedded": embedded, "families": families, "classes": others, "broken": broken}
+        typer.echo(json.dumps(entry))
         return
     _table(
         ("embedded model", "family", "takes", "size"),
@@ -103,6 +114,53 @@ def models(as_json: Json = False) -> None:
         ],
     )
     _print_broken(broken)
+    _print_classes(others, every_class)
+
+
+def _print_classes(entries: Sequence[dict[str, Any]], every_class: bool) -> None:
+    """Print the classes that have no adapter of their own, or how many there are."""
+    from vidcompress.adapters.generic.verdicts import judged_with
+
+    for verdict, says in (
+        ("served", "class served by the generic adapter"),
+        ("refused", "class it refuses"),
+        ("not run", "class it was not run on"),
+    ):
+        rows = [entry for entry in entries if entry["verdict"] == verdict]
+        if every_class:
+            last = "takes" if verdict == "served" else "reason"
+            _table(
+                (says, "model_type", last),
+                [(e["class"], e["model_type"], " ".join(e["modalities"]) or e["reason"]) for e in rows],
+            )
+    served = sum(entry["verdict"] == "served" for entry in entries)
+    show(
+        f"{served} more classes of transformers {judged_with()} are served by the generic adapter, with methods that "
+        "read features only" + ("" if every_class else "; --all lists them"),
+        style="dim",
+    )
+
+
+def class_entries() -> list[dict[str, Any]]:
+    """Return class, model type, verdict, modalities and reason of every class of transformers without an own adapter.
+
+    The verdicts are those of the generic adapter at toy size, see `vidcompress.adapters.generic.verdicts`.
+    """
+    from vidcompress.adapters.base import ADAPTERS
+    from vidcompress.adapters.generic.verdicts import known_verdicts
+
+    own = set(ADAPTERS.names())
+    return [
+        {
+            "class": one.name,
+            "model_type": one.model_type,
+            "verdict": one.verdict,
+            "modalities": list(one.served),
+            "reason": one.reason,
+        }
+        for one in known_verdicts()
+        if one.model_type not in own
+    ]
 
 
 def method_entries() -> list[dict[str, Any]]:

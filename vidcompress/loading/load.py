@@ -12,6 +12,7 @@ import torch
 
 from vidcompress import checks
 from vidcompress.adapters.base import ADAPTERS
+from vidcompress.adapters.generic.interface import serves
 from vidcompress.checks import check_source
 from vidcompress.core.devices import check_device_map
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
@@ -109,7 +110,7 @@ def load_model(
     quantized = make_quantization_config(
         quantization,
         quantization_config,
-        full_precision=ADAPTERS.get(config.model_type).full_precision,
+        full_precision=ADAPTERS.get(config.model_type, otherwise=True).full_precision,
         dtype=chosen,
     )
     if not _is_quantized(config):
@@ -148,7 +149,7 @@ def load_model(
             str(model.dtype).removeprefix("torch."),
             device_map if target is None else target,
             time.perf_counter() - began,
-            ADAPTERS.get(config.model_type).__name__,
+            ADAPTERS.get(config.model_type, otherwise=True).__name__,
         )
     return model
 
@@ -205,7 +206,7 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | N
     config = original = translated_config(source, raw, **where)
     if original is None:
         kind = raw.get("model_type")
-        if kind not in families:
+        if kind not in families and not serves(kind):
             code = "; code in a checkpoint is never run" if "auto_map" in raw else ""
             raise UnsupportedModelError(
                 f"model={source!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}{code}"

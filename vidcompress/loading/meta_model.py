@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import ADAPTERS
+from vidcompress.adapters.generic.interface import serves
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.loading.checkpoint import has_pooling_head, read_json
 
@@ -37,7 +38,7 @@ def read_model_config(
         raise ArgumentError("there is no config.json; pass the folder or hub id of a transformers model")
     original = translated_config(source, raw, placeholders=placeholders, **where)
     kind = raw.get("model_type")
-    if original is None and kind not in families:
+    if original is None and kind not in families and not serves(kind):
         raise UnsupportedModelError(
             f"it is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"
         )

@@ -35,6 +35,7 @@ from vidcompress.loading.load import DType, load_model, one_dtype, resolve
 from vidcompress.loading.quantization import Quantization
 from vidcompress.loading.resources import model_name
 from vidcompress.media import ImageSource, MediaProcessor, VideoSource, load_processor
+from vidcompress.media.preprocessing.stock_processor import processor_of
 from vidcompress.media.video.backends import BackendName, get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.progress import question_progress
@@ -286,7 +287,7 @@ class VisualQA:
         )
         if compile:
             compile_decoder(adapter_for(model).decoder)
-        processor = load_processor(model, resize_device=resize_device, **files)
+        processor = processor_of(model, resize_device=resize_device, **files)
         qa.pipeline = replace(qa.pipeline, model=model, processor=processor)
         qa._unnamed = name_or_path is None
         return qa

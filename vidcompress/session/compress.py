@@ -28,6 +28,7 @@ from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
+from vidcompress.session.entrance import judge_once
 from vidcompress.session.inputs import (
     CompressedInputs,
     check_inputs,
@@ -135,11 +136,16 @@ def compress_with(
         )
     if untested := beyond_tested(transformers.__version__):
         warn_once(untested)
+    if adapter.judged:
+        judge_once(adapter, inputs, compress_with)
     settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = check_inputs(adapter, inputs, settings)
-    kinds: dict[Modality, list[Visual]] = dict(zip(("image", "video"), adapter.visuals(inputs), strict=True))
+    device = input_device(adapter.model)
+    with phase(timings, "encode", device):
+        both = adapter.visuals(inputs)
+    kinds: dict[Modality, list[Visual]] = dict(zip(("image", "video"), both, strict=True))
     visuals: dict[tuple[str, int], Visual] = {(k, i): v for k, vs in kinds.items() for i, v in enumerate(vs)}
     runs = {kind: [visual.placeholder_runs for visual in of_kind] for kind, of_kind in kinds.items()}
     ids_of: dict[Modality, int | None] = {"image": adapter.image_token_id, "video": adapter.video_token_id}
@@ -154,7 +160,6 @@ def compress_with(
     asked, most = questions(prompt), settings.max_patches
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = visual_budgets(prompt, visuals, settings)
-    device = input_device(adapter.model)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
         with phase(timings, "encode", device):
             tokens, alike = _encode(adapter, visuals, plans, settings)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.traits import masks_tell
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import BudgetError
 from vidcompress.session.compress import compress_inputs
@@ -64,13 +65,9 @@ def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
 
 
 def masking_tells(model: Any, columns: int) -> bool:
-    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked.
-
-    It does not where some layers are not attention, nor beyond a sliding window: that counts columns, and a shortened
-    prompt has fewer between two tokens.
-    """
-    traits = adapter_for(model).traits
-    return not traits.hybrid and (traits.window is None or columns <= traits.window)
+    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked; see
+    `masks_tell`."""
+    return masks_tell(adapter_for(model).traits, columns)
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:

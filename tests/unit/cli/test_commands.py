@@ -120,6 +120,11 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "models")[1]
     assert "tiny-onevision" in text
     assert "llava_next" in text
+    served = [one for one in entry["classes"] if one["verdict"] == "served"]
+    assert f"{len(served)} more classes of transformers" in text and "PaliGemma" not in text
+    assert not {one["model_type"] for one in entry["classes"]} & families.keys()
+    every = run(capsys, "models", "--all")[1]
+    assert all(one["class"] in every for one in entry["classes"]) and "class it refuses" in every
 
 
 ASK = ("ask", "--question", "what?")

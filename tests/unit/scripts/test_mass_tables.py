@@ -92,6 +92,20 @@ def test_sets_of_a_column_are_one_result(folder: Path) -> None:
     assert one.best_published(0.5) is None
 
 
+def test_an_answer_that_another_processor_gives_is_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main set's answers with all tokens stay; that many that differ are no other questions."""
+    monkeypatch.setattr(mass_tables, "MOST_APART", 1 / OF)
+    write(folder, "parts-tiny-next-image.json", [])
+    path = folder / "parts-tiny-next-image.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": [row("none", 1.0, 37)]}))
+    one = read_results(folder)["tiny-next-image"]
+    assert one.apart == {path.name: 1} and one.all_tokens["accuracy"] == 38 / OF
+    assert f"`{path.name}`" in content("origin", folder)
+    assert "answers with all tokens other than in the first file: 1\n" in content("origin", folder)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

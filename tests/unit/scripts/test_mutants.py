@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
 
 from mutation.table import KINDS, Mutant, TableError, check, load, pick
-from mutation.trial import BrokenRun, Workspace, fingerprint
+from mutation.trial import BrokenRun, Workspace, fingerprint, left_out
 
 ROOT = Path(__file__).resolve().parents[3]
 NEEDED = KINDS[:7]
@@ -125,6 +126,21 @@ def attempt(workspace: Workspace, mutant: Mutant, limit: float = 60) -> tuple[bo
     finally:
         assert (workspace.folder / "toy" / "__init__.py").read_text() == TOY
     return result.caught, result.by
+
+
+def test_only_what_is_made_is_left_out(tmp_path: Path) -> None:
+    kept = ("vidcompress/tools/runs/journal.py", "vidcompress/build/x.py", "tests/test_a.py")
+    made = ("runs/a.jsonl", "build/x.py", ".venv/x", "tests/__pycache__/a.pyc", ".git/HEAD")
+    for name in (*kept, *made):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).touch()
+    shutil.copytree(tmp_path / "tree", tmp_path / "copy", ignore=left_out(tmp_path / "tree"))
+    copied = {
+        path.relative_to(tmp_path / "copy").as_posix()
+        for path in (tmp_path / "copy").rglob("*.*")
+        if path.is_file()
+    }
+    assert copied == set(kept)
 
 
 def test_caught_survived_and_caught_by_the_rest_of_the_suite(workspace: Workspace, toy: Path) -> None:

@@ -79,6 +79,9 @@ def inspect(
     empty = look("geometry", lambda: _geometry(model_config))
     if empty is not None and headers is not None:
         look("tensors", lambda: _tensors(empty, headers, layout == "original", model_config))
+    if model_config.model_type not in ADAPTERS.names():
+        look("processor", lambda: _stock_processor(source, model_config, where))
+        return findings
     processor = look("processor", lambda: _processor(source, preset, revision, local_files_only))
     if empty is None or processor is None:
         return findings
@@ -92,13 +95,26 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, Finding]:
     packed = getattr(config, "quantization_config", None)
     method = packed.get("quant_method") if isinstance(packed, dict) else getattr(packed, "quant_method", None)
     detail = f"{config.model_type}, in the layout of {'transformers' if layout == 'transformers' else 'its authors'}"
-    adapter = ADAPTERS.get(config.model_type).__name__
+    own = config.model_type in ADAPTERS.names()
+    adapter = ADAPTERS.get(config.model_type, otherwise=True).__name__
     data = {"model_type": config.model_type, "adapter": adapter, "layout": layout}
     data["quantisation"] = None if packed is None else str(method)
     return (config, layout), {
-        "detail": detail + (f", quantised ({method})" if packed is not None else ""),
+        "detail": detail
+        + (f", quantised ({method})" if packed is not None else "")
+        + ("" if own else f"; no adapter of its own: {_generic(config.model_type)}"),
         "data": data,
     }
+
+
+def _generic(model_type: str) -> str:
+    """What is known of a class that only the generic adapter serves."""
+    from vidcompress.adapters.generic.verdicts import known_verdicts
+
+    found = [one for one in known_verdicts() if one.model_type == model_type]
+    if not found:
+        return "the generic adapter judges it on its first inputs"
+    return f"the generic adapter {found[0].said()}"
 
 
 def _files(source: str, revision: str | None, local: bool) -> tuple[Any, Finding]:
@@ -161,6 +177,22 @@ def _processor(source: str, preset: str | None, revision: str | None, local: boo
     laid_out = "" if preset is None else f"; pictures laid out by the preset {preset}"
     detail = f"{len(processor.tokenizer):,} words, with a chat template{laid_out}"
     return processor, {"detail": detail, "data": data}
+
+
+def _stock_processor(source: str, config: Any, where: dict[str, Any]) -> Finding:
+    """What transformers makes of a checkpoint whose model type has no processor here."""
+    from vidcompress.media.preprocessing.stock_processor import stock_processor
+
+    processor = stock_processor(source, str(config.model_type), **where)
+    name = type(processor.stock).__name__
+    return {
+        "detail": f"{name} of transformers; tokens are counted where inputs are compressed",
+        "data": {
+            "processor": name,
+            "image_token": processor.image_token,
+            "video_token": processor.video_token,
+        },
+    }
 
 
 def _inputs(

@@ -1,0 +1,1 @@
+"""Every class of transformers that takes encoder outputs, at toy size."""

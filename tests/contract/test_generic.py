@@ -1,0 +1,327 @@
+"""The generic adapter: classes without an adapter of their own are served rightly, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+import vidcompress
+from classes.inputs import inputs_of, prompt
+from classes.judge import judge_class, toy_model
+from classes.listing import taking_classes
+from vidcompress.adapters.base import ADAPTERS, Adapter, Visual, adapter_for
+from vidcompress.adapters.generic.adapter import EncodedVisual, GenericAdapter
+from vidcompress.adapters.generic.interface import pieces_of_runs, position_axes, read_features
+from vidcompress.adapters.generic.verdicts import known_verdicts
+from vidcompress.core.config import CompressionConfig
+from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
+from vidcompress.session import entrance
+from vidcompress.session.compress import compress_with
+
+JUDGED = {
+    "AyaVisionForConditionalGeneration": ["image"],  # one tensor of all pictures
+    "Exaone4_5_ForConditionalGeneration": ["image", "video"],  # generate ignores positions
+    "Glm4vForConditionalGeneration": ["image", "video"],  # M-RoPE, clips behind the image placeholder
+    "Idefics3ForConditionalGeneration": ["image"],  # a list of pictures
+    "PaliGemmaForConditionalGeneration": ["image"],  # attention both ways inside a picture
+    "Qwen3VLForConditionalGeneration": ["image", "video"],  # companions
+    "Qwen3_5ForConditionalGeneration": ["image", "video"],  # a hybrid decoder
+    "VideoLlavaForConditionalGeneration": ["image", "video"],
+    "VipLlavaForConditionalGeneration": ["image"],
+}
+"""One class of every kind, and the media that it is served for."""
+
+
+@cache
+def classes() -> dict[str, Any]:
+    return taking_classes()
+
+
+@cache
+def toy(name: str) -> Any:
+    if name not in classes():
+        pytest.skip(f"transformers {transformers.__version__} has no {name} that takes encoder outputs")
+    return toy_model(classes()[name])
+
+
+def vip() -> tuple[Any, dict[str, Any]]:
+    model = toy("VipLlavaForConditionalGeneration")
+    torch.manual_seed(1)
+    return model, inputs_of(model, "image")
+
+
+@pytest.mark.transformers
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_class_of_every_kind_is_served_rightly(name: str) -> None:
+    toy(name)
+    verdict = judge_class(name, classes()[name])
+    assert (verdict.served, verdict.reason, verdict.wrong) == (JUDGED[name], "", [])
+
+
+def test_the_table_is_of_the_newest_version_and_nothing_in_it_is_wrong() -> None:
+    path = Path(vidcompress.__file__).parent / "adapters/generic/classes.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    pinned = (Path(__file__).parents[2] / "constraints.txt").read_text(encoding="utf-8")
+    version = content["provenance"]["versions"]["transformers"]
+    assert f"\ntransformers=={version}\n" in pinned
+    assert all(one["wrong"] == [] for one in content["classes"])
+    verdicts = {one.name: one for one in known_verdicts()}
+    assert sum(one.verdict == "served" for one in verdicts.values()) >= 38
+    assert all(one.reason for one in verdicts.values() if one.verdict != "served")
+    for name, served in JUDGED.items():
+        assert list(verdicts[name].served) == served
+    if transformers.__version__ == version:
+        assert verdicts.keys() == classes().keys()
+
+
+def test_the_table_of_the_oldest_version_has_nothing_wrong() -> None:
+    path = Path(__file__).parents[2] / "docs/results/classes-5.18.0.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["provenance"]["versions"]["transformers"] == "5.18.0"
+    assert [one["name"] for one in content["classes"] if one["wrong"]] == []
+    assert sum(bool(one["served"]) for one in content["classes"]) > 20
+
+
+class Rolled(GenericAdapter):
+    """A wrong one: features in another order."""
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        images, videos = super().visuals(inputs)
+        return [replace(one, pixels=one.pixels.roll(1, 0)) for one in images], videos  # type: ignore[union-attr]
+
+
+class WithoutPositions(GenericAdapter):
+    """A wrong one: positions are columns."""
+
+    @property
+    def traits(self) -> Any:
+        return replace(super().traits, axes=1)
+
+    def positions(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor | None) -> None:
+        return None
+
+
+class WithoutCompanions(GenericAdapter):
+    """A wrong one: companions are zeros."""
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        images, videos = super().visuals(inputs)
+        emptied = []
+        for one in images:
+            assert isinstance(one, EncodedVisual)
+            emptied.append(replace(one, deep=tuple(torch.zeros_like(level) for level in one.deep)))
+        return list(emptied), videos
+
+
+class AnotherContainer(GenericAdapter):
+    """A wrong one: a tensor where the class reads a list."""
+
+    @property
+    def traits(self) -> Any:
+        return replace(super().traits, container="tensor")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name", "message"),
+    [
+        (Rolled, "VipLlavaForConditionalGeneration", "inputs_embeds is neither that of the whole prompt"),
+        (WithoutPositions, "Qwen3VLForConditionalGeneration", "position_ids"),
+        (WithoutCompanions, "Qwen3VLForConditionalGeneration", "deepstack_visual_embeds"),
+        (AnotherContainer, "Qwen3VLForConditionalGeneration", "does not take what AnotherContainer gives it"),
+    ],
+)
+def test_a_model_that_would_get_something_else_is_refused(
+    wrong: type[GenericAdapter], name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = toy(name)
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    settings = CompressionConfig("random", retention_ratio=0.5)
+    for _ in range(2):  # and again: a refusal is not forgotten
+        with pytest.raises(UnsupportedModelError, match=rf"has no adapter of its own.*{message}"):
+            compress_with(wrong(model), inputs, settings)
+    compress_with(GenericAdapter(model), inputs, settings)
+
+
+def test_a_model_is_judged_once_for_each_kind_of_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = vip()
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    forwards: list[int] = []
+    handle = model.model.register_forward_pre_hook(lambda *_: forwards.append(1))
+    try:
+        counts = []
+        two = {key: torch.cat([value, value]) for key, value in inputs.items()}
+        for given in (inputs, inputs, two, inputs, two):
+            vidcompress.compress_inputs(model, given, "random", retention_ratio=0.5)
+            counts.append(len(forwards))
+        text = {"input_ids": torch.tensor([[1, 2, 3]])}
+        vidcompress.compress_inputs(model, text, "random", retention_ratio=0.5)
+    finally:
+        handle.remove()
+    assert counts == [2, 2, 4, 4, 4] and len(forwards) == 4
+
+
+def test_a_model_in_training_is_judged_in_eval_mode_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = vip()
+    monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
+    model.train()
+    try:
+        with pytest.raises(
+            UnsupportedModelError, match=r"must be judged in eval mode first; call model\.eval\(\)"
+        ):
+            vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+        model.eval()
+        vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+        model.train()
+        vidcompress.compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    finally:
+        model.eval()
+
+
+@pytest.mark.parametrize("method", ["none", "random", "uniform", "divprune", "globalcom2", "census:mass=off"])
+def test_methods_that_read_features_are_served(method: str) -> None:
+    model, inputs = vip()
+    got = vidcompress.compress_inputs(model, inputs, method, retention_ratio=0.25)
+    assert got.report.total == 32 or got.report.total == 128
+    assert got.report.kept == (got.report.total if method == "none" else got.report.total // 4)
+    with torch.no_grad():
+        answer = model.generate(**got, max_new_tokens=3, do_sample=False, pad_token_id=0)
+    assert answer.shape[1] == got["input_ids"].shape[1] + 3
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("visionzip", {}, "has features and no attention_received"),
+        ("fastv", {"retention_ratio": 0.75}, "does not act inside the language model"),
+        ("census", {}, "does not act inside the language model.*mass='off'"),
+        ("random", {"mass": "on"}, "does not act inside the language model.*mass='off'"),
+        ("globalcom2", {"encoder_saving": "crops"}, "encoder_saving='crops' is not known to GenericAdapter"),
+    ],
+)
+def test_what_it_cannot_serve_is_one_error(method: str, settings: dict[str, Any], message: str) -> None:
+    model, inputs = vip()
+    with pytest.raises((UnsupportedModelError, UnsupportedInputError), match=message):
+        vidcompress.compress_inputs(model, inputs, method, **{"retention_ratio": 0.25, **settings})
+
+
+def test_a_clip_has_frames_and_their_grid() -> None:
+    model = toy("Qwen3VLForConditionalGeneration")
+    torch.manual_seed(1)
+    adapter = GenericAdapter(model)
+    _, (clip,) = adapter.visuals(inputs_of(model, "video", frames=4))
+    assert [(view.kind, view.rows, view.cols) for view in clip.layout.views] == [("frame", 4, 2)] * 4
+    assert clip.placeholder_runs == (8,) * 4
+    images, _ = adapter.visuals(inputs_of(model, "image"))
+    assert [(one.layout.views[0].kind, one.layout.grid) for one in images] == [("image", (4, 2))] * 2
+    got = compress_with(
+        adapter, inputs_of(model, "video", frames=4), CompressionConfig("vidcom2", retention_ratio=0.25)
+    )
+    assert got.report.kept == 8
+
+
+def test_the_right_half_of_a_left_padded_batch() -> None:
+    """Rows of a batch give what they give alone."""
+    model, inputs = vip()
+    torch.manual_seed(2)
+    pixels = torch.randn_like(inputs["pixel_values"])
+    short = dict(inputs)
+    ids = inputs["input_ids"]
+    longer = torch.cat([torch.tensor([[3, 5, 9, 4]]), ids], 1)
+    padded = torch.cat([torch.zeros(1, 4, dtype=ids.dtype), ids], 1)
+    mask = torch.ones_like(longer)
+    both = {
+        "input_ids": torch.cat([padded, longer]),
+        "attention_mask": torch.cat([torch.cat([mask[:, :4] * 0, mask[:, 4:]], 1), mask]),
+        "pixel_values": torch.cat([short["pixel_values"], pixels]),
+    }
+    alone = {"input_ids": longer, "attention_mask": mask, "pixel_values": pixels}
+    options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
+    rows = []
+    for given in (short, alone):
+        got = vidcompress.compress_inputs(model, given, "divprune", retention_ratio=0.25)
+        rows.append(model.generate(**got, **options)[0, got["input_ids"].shape[1] :])
+    for beams in (1, 2):
+        got = vidcompress.compress_inputs(model, both, "divprune", retention_ratio=0.25)
+        out = model.generate(**got, **options, num_beams=beams)[:, got["input_ids"].shape[1] :]
+        if beams == 1:
+            assert torch.equal(out, torch.stack(rows))
+        assert len(out) == 2 and not torch.equal(out[0], out[1])
+
+
+def test_adapter_for_takes_it_where_there_is_no_other() -> None:
+    model, _ = vip()
+    assert type(adapter_for(model)) is GenericAdapter
+    assert ADAPTERS.otherwise is GenericAdapter and "vipllava" not in ADAPTERS.names()
+    with pytest.raises(KeyError):
+        ADAPTERS.get("vipllava")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Blip2ForConditionalGeneration", "it has no core `model`"),
+        ("MllamaForConditionalGeneration", "its forward takes no mm_encoder_outputs"),
+    ],
+)
+def test_classes_are_refused_with_a_reason(name: str, reason: str) -> None:
+    cls = getattr(transformers, name)
+    with torch.device("meta"):
+        model = cls(cls.config_class())
+    with pytest.raises(UnsupportedModelError, match=rf"no adapter for {name} .*does not serve it: {reason}"):
+        adapter_for(model)
+
+
+@pytest.mark.parametrize(
+    ("runs", "entries", "pieces"),
+    [
+        ([4, 4], [4, 4], [(4,), (4,)]),
+        ([8], [4, 4], [(4,), (4,)]),
+        ([2, 2, 2, 2], [8], [(2, 2, 2, 2)]),
+        ([3, 5], [6, 2], [(3, 3), (2,)]),
+        ([], [], []),
+    ],
+)
+def test_runs_are_cut_at_the_borders_of_entries(
+    runs: list[int], entries: list[int], pieces: list[tuple[int, ...]]
+) -> None:
+    assert pieces_of_runs(runs, entries, "Model") == pieces
+
+
+def test_sums_that_differ_are_refused() -> None:
+    with pytest.raises(UnsupportedInputError, match="gives 8 tokens, the prompts have 7 placeholders"):
+        pieces_of_runs([3, 4], [8], "Model")
+    model, inputs = vip()
+    short = {**inputs, **prompt(model, "image", [3], adapter_for(model).image_token_id)}
+    with pytest.raises(UnsupportedInputError, match="placeholders; pass the processor's output unchanged"):
+        vidcompress.compress_inputs(model, short, "random", retention_ratio=0.5)
+
+
+def test_outputs_that_it_cannot_read_are_refused() -> None:
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    with pytest.raises(UnsupportedModelError, match="gives no pooler_output"):
+        read_features(BaseModelOutputWithPooling(last_hidden_state=torch.zeros(1, 2, 3)), [2], "Model")
+    with pytest.raises(UnsupportedModelError, match=r"an entry of its features is \(2, 3, 4\)"):
+        read_features(BaseModelOutputWithPooling(pooler_output=torch.zeros(1, 2, 3, 4)), [2], "Model")
+    flat = BaseModelOutputWithPooling(pooler_output=torch.zeros(6, 4))
+    entries, levels, is_list = read_features(flat, [4, 2], "Model")
+    assert [len(entry) for entry in entries] == [4, 2] and levels == [] and not is_list
+
+
+def test_axes_of_positions_are_read_without_a_picture() -> None:
+    expected = {"VipLlavaForConditionalGeneration": 1, "Qwen3VLForConditionalGeneration": 4}
+    for name, axes in expected.items():
+        assert position_axes(toy(name)) == axes
+    assert not GenericAdapter(toy("Exaone4_5_ForConditionalGeneration")).traits.honours_positions
+    assert issubclass(GenericAdapter, Adapter)

@@ -1,0 +1,3 @@
+"""Adapter of classes that have none of their own."""
+
+from vidcompress.adapters.generic.adapter import GenericAdapter as GenericAdapter
