@@ -84,7 +84,7 @@ def test_beyond_the_window_masking_tells_nothing_and_the_entrance_judges(
     monkeypatch.setattr("vidcompress.testing.models.masking_tells", lambda *given: True)
     with pytest.raises(testing.ContractError, match="dropped tokens masked"):
         testing.check_masked(model, inputs, "uniform")
-    monkeypatch.setattr("vidcompress.session.entrance.masking_tells", lambda *given: True)
+    monkeypatch.setattr("vidcompress.session.entrance.masks_tell", lambda *given: True)
     with pytest.raises(testing.ContractError, match="attention_mask is not that of surviving columns"):
         testing.check_entrance(model, inputs)
 

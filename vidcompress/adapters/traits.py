@@ -56,6 +56,15 @@ class Traits:
                 raise ArgumentError(f"{name}={shown(value)}: must be a whole number of at least {least}")
 
 
+def masks_tell(traits: Traits, columns: int) -> bool:
+    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked.
+
+    It does not where some layers are not attention, nor beyond a sliding window: that counts columns, and a shortened
+    prompt has fewer between two tokens.
+    """
+    return not traits.hybrid and (traits.window is None or columns <= traits.window)
+
+
 def read_traits(layers: Any) -> Traits:
     """Read the traits of decoder layers: the sliding window, and whether queries and keys are normalised.
 

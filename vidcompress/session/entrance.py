@@ -19,7 +19,7 @@ from transformers import GenerationConfig
 
 from vidcompress.adapters.base import Adapter
 from vidcompress.adapters.stock import offset_restored, stock_positions
-from vidcompress.adapters.traits import Traits
+from vidcompress.adapters.traits import masks_tell
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import Positions
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
@@ -252,7 +252,7 @@ def _differences(
     encoded = {*adapter.image_keys, *adapter.video_keys}  # a stock model may pass these on unread
     whole = {name: value for name, value in whole.items() if name not in encoded}
     yield from _argument_differences(whole, short, cut)
-    before, after = (_judged_masks(made.get("attention_mask"), adapter, cut) for made in (whole, short))
+    before, after = (_judged(call.get("attention_mask"), adapter, cut) for call in (whole, short))
     yield from _mask_differences(before, after, cut)
     yield from _place_differences(adapter, inputs, short.get("position_ids"), cut)
 
@@ -280,18 +280,9 @@ def _argument_differences(whole: Mapping[str, Any], short: Mapping[str, Any], cu
             yield f"{name} is neither that of the whole prompt nor that at surviving columns{_HINTS.get(name, '')}"
 
 
-def masking_tells(traits: Traits, columns: int) -> bool:
-    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked.
-
-    It does not where some layers are not attention, nor beyond a sliding window: that counts columns, and a shortened
-    prompt has fewer between two tokens.
-    """
-    return not traits.hybrid and (traits.window is None or columns <= traits.window)
-
-
-def _judged_masks(masks: Any, adapter: Adapter, cut: Cut) -> Any:
+def _judged(masks: Any, adapter: Adapter, cut: Cut) -> Any:
     """Return the masks to compare: of masks by kind of layer those of a sliding window count columns beyond it."""
-    if not isinstance(masks, Mapping) or masking_tells(adapter.traits, cut.width):
+    if not isinstance(masks, Mapping) or masks_tell(adapter.traits, cut.width):
         return masks
     return {kind: mask for kind, mask in masks.items() if kind == "full_attention"}
 

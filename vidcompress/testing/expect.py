@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.traits import masks_tell
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import BudgetError
-from vidcompress.session import entrance
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs
 
@@ -65,8 +65,9 @@ def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
 
 
 def masking_tells(model: Any, columns: int) -> bool:
-    """Return `session.entrance.masking_tells` of a model."""
-    return entrance.masking_tells(adapter_for(model).traits, columns)
+    """Return whether a compressed prompt equals the whole one of so many columns with dropped tokens masked; see
+    `masks_tell`."""
+    return masks_tell(adapter_for(model).traits, columns)
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:
