@@ -176,7 +176,7 @@ def test_a_model_is_judged_once_for_each_kind_of_inputs(monkeypatch: pytest.Monk
 GENERATED: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "pad_token_id": 0}
 
 
-@pytest.mark.parametrize("name", ["VipLlavaForConditionalGeneration", "Qwen3_5ForConditionalGeneration"])
+@pytest.mark.parametrize("name", ["VipLlavaForConditionalGeneration", "Lfm3VlForConditionalGeneration"])
 def test_a_block_judges_what_the_model_itself_gets_and_serves_a_second_turn(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +202,7 @@ def test_a_block_judges_what_the_model_itself_gets_and_serves_a_second_turn(
 
 
 def test_judging_leaves_the_offset_of_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = toy("Qwen3_5ForConditionalGeneration")
+    model = toy("Cosmos3EdgeForConditionalGeneration")
     monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
     torch.manual_seed(1)
     inputs = inputs_of(model, "image")
@@ -326,7 +326,7 @@ def test_a_class_whose_generate_names_the_mask_is_judged_with_it(monkeypatch: py
 
 
 def test_missing_token_types_are_the_callers_to_add() -> None:
-    model = toy("Glm4vForConditionalGeneration")
+    model = toy("GlmOcrForConditionalGeneration")
     torch.manual_seed(1)
     inputs = inputs_of(model, "image")
     bare = {key: value for key, value in inputs.items() if key != "mm_token_type_ids"}
@@ -368,7 +368,7 @@ def test_pooling_needs_rows_and_columns() -> None:
         UnsupportedInputError, match="'pool' averages over rows.*a thumbnail of 1 x 64 tokens tells none"
     ):
         vidcompress.compress_inputs(model, inputs, "pool", retention_ratio=0.25)
-    model = toy("Qwen3_5ForConditionalGeneration")
+    model = toy("Cosmos3EdgeForConditionalGeneration")
     torch.manual_seed(1)
     got = vidcompress.compress_inputs(model, inputs_of(model, "image"), "pool", retention_ratio=0.25)
     assert [(one.kept, one.total) for one in got.report.visuals] == [(2, 8)] * 2
