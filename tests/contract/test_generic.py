@@ -405,6 +405,18 @@ def test_a_clip_has_frames_and_their_grid() -> None:
     assert got.report.kept == 8
 
 
+def test_a_clip_whose_frames_are_encoded_apart_is_one_clip() -> None:
+    model = toy("VideoLlavaForConditionalGeneration")
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "video")
+    _, clips = GenericAdapter(model).visuals(inputs)
+    frames = inputs["pixel_values_videos"].shape[1]
+    assert frames > 1 and [len(clip.layout.views) for clip in clips] == [frames]
+    got = vidcompress.compress_inputs(model, inputs, "vidcom2", retention_ratio=0.25)
+    counts = [int(view.kept.sum()) for view in got.report.visuals[0].maps]
+    assert len(counts) == frames and sum(counts) == got.report.kept == got.report.total // 4
+
+
 def test_the_right_half_of_a_left_padded_batch() -> None:
     """Rows of a batch give what they give alone."""
     model, inputs = vip()

@@ -181,13 +181,16 @@ class GenericAdapter(Adapter):
             ) from error
         features, levels, is_list = read_features(output, runs, who)
         self.takes_lists = is_list
+        frames = _frames_per_clip(given[keys[0]]) if modality == "video" else 1
+        if frames > 1 and len(features) == frames * len(given[keys[0]]):  # an entry per frame
+            features, levels = _joined(features, frames), [_joined(level, frames) for level in levels]
         pieces = pieces_of_runs(runs, [len(entry) for entry in features], who)
         grids = self._grids(modality, inputs, features)
         visuals: list[Visual] = []
         for number, (entry, parts) in enumerate(zip(features, pieces, strict=True)):
             deep = tuple(level[number] for level in levels)
             if modality == "video":
-                layout = _clip_layout(parts, grids[number], str(entry.device))
+                layout = _clip_layout(parts, grids[number], frames, str(entry.device))
                 visuals.append(EncodedVisual("video", layout, entry, runs=parts, deep=deep))
                 continue
             rows = [entry] if len(parts) == 1 else list(entry.split(parts))
@@ -254,9 +257,23 @@ def _picture_layout(count: int, grid: tuple[int, int, int] | None, device: str) 
     return image_layout((1, count), newline=False, device=device)
 
 
-def _clip_layout(runs: tuple[int, ...], grid: tuple[int, int, int] | None, device: str) -> Layout:
+def _frames_per_clip(pixels: Any) -> int:
+    """Frames of each clip in (clip, frame, channel, height, width); 1 for pixels of another form."""
+    return int(pixels.shape[1]) if isinstance(pixels, Tensor) and pixels.ndim == 5 else 1
+
+
+def _joined(entries: Sequence[Tensor], frames: int) -> list[Tensor]:
+    """Join the entries of so many frames each."""
+    return [torch.cat(list(entries[start : start + frames])) for start in range(0, len(entries), frames)]
+
+
+def _clip_layout(
+    runs: tuple[int, ...], grid: tuple[int, int, int] | None, frames: int, device: str
+) -> Layout:
     if grid is not None:
         return video_layout(grid[0], grid[1:], "none", device=device)
+    if frames > 1 and sum(runs) % frames == 0:
+        return video_layout(frames, (1, sum(runs) // frames), "none", device=device)
     if len(set(runs)) == 1:
         return video_layout(len(runs), (1, runs[0]), "none", device=device)
     return video_layout(1, (1, sum(runs)), "none", device=device)
