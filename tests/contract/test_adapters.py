@@ -141,7 +141,7 @@ def test_an_unknown_model_type_lists_the_known() -> None:
 
     with pytest.raises(
         UnsupportedModelError,
-        match="supported: .*internvl, llava, llava_next, .*, qwen3_vl, qwen3_vl_moe; .* can add a family",
+        match="supported: .*internvl, llava, llava_next, .*, qwen3_vl, qwen3_vl_moe, .*; .* can add a family",
     ):
         adapter_for(Stranger())
     with pytest.raises(UnsupportedModelError, match="must be a transformers model"):

@@ -365,7 +365,8 @@ def test_methods_that_read_features_are_served(method: str) -> None:
 def test_pooling_needs_rows_and_columns() -> None:
     model, inputs = vip()
     with pytest.raises(
-        UnsupportedInputError, match="'pool' averages over rows.*a thumbnail of 1 x 64 tokens tells none"
+        UnsupportedInputError,
+        match="'pool' averages over rows.*those of a thumbnail of 64 tokens are not known",
     ):
         vidcompress.compress_inputs(model, inputs, "pool", retention_ratio=0.25)
     model = toy("Cosmos3EdgeForConditionalGeneration")

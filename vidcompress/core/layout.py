@@ -37,6 +37,7 @@ class View:
             or places of the pooled evidence (fractions allowed); None for others.
         time: seconds from the start of the clip, when known; frames only.
         nominal_box: the same box with padding ignored, as the authors' code cuts it.
+        shaped: whether rows and cols are known; where not, the tokens are stated as one row.
     """
 
     kind: ViewKind
@@ -45,6 +46,7 @@ class View:
     box: tuple[float, float, float, float] | None = None
     time: float | None = None
     nominal_box: tuple[float, float, float, float] | None = None
+    shaped: bool = True
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, get_args(ViewKind))

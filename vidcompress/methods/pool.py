@@ -20,9 +20,6 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import UnsupportedInputError
 
-LONGEST_ROW = 2
-"""Most columns of a thumbnail or frame of one row that are averaged: sides shrink by factors within 2 of each other."""
-
 
 @dataclass(frozen=True)
 class _State:
@@ -62,17 +59,17 @@ class Pool(PerVisualMethod):
     merges: ClassVar[bool] = True
 
     def check(self, layout: Layout) -> None:
-        """Refuse what `Method.check` refuses, and views in one row, whose shape is not known.
+        """Refuse what `Method.check` refuses, and views whose shape is not known.
 
         Raises:
             UnsupportedInputError: naming the view.
         """
         super().check(layout)
         for view in layout.views:
-            if view.kind in ("thumbnail", "frame") and view.rows == 1 and view.cols > LONGEST_ROW:
+            if not view.shaped:
                 raise UnsupportedInputError(
-                    f"method {self.name!r} averages over rows and columns, and a {view.kind} of 1 x {view.cols} tokens "
-                    "tells none; use uniform or random as the control"
+                    f"method {self.name!r} averages over rows and columns, and those of a {view.kind} of {view.cols} "
+                    "tokens are not known; use uniform or random as the control"
                 )
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:

@@ -97,7 +97,7 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put a line with the times of the frames before the question, as in LLaVA-Video's training;
             other families have no such line.
-        policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
+        policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `CompressionConfig`.
         mass, mass_strength, mass_cap: as there.
         **options: of the method, such as tau=10.0.
 
@@ -207,7 +207,7 @@ class VisualQA:
             config: a `CompressionConfig`, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
-            separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
+            separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as in `CompressionConfig`.
             mass, mass_strength, mass_cap: as there.
             num_frames, fps, max_frames, backend, time_instruction: reading of clips; see the class.
             device: None is "cuda" where available, else "cpu".

@@ -82,13 +82,8 @@ def compress_inputs(
         config: replaces all arguments but `model` and `inputs`; the others must then keep their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
-        separators, positions, policy, max_views, max_patches, view_text, mass, mass_strength, mass_cap: as in
-            `CompressionConfig`. With mass="on" the model is called within `with inputs.pruning():`.
-        encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
-            over its tokens. With `frames:threshold=0.2,area=0.05`, or a `ViewSkipping`, a frame is new when more than
-            5 % of its cells of 8 x 8 pixels changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %.
-            With `crops` the thumbnail of an image is encoded first, and crops that `globalcom2` with allocation="gated"
-            gives nothing never are; on a canvas that the model resizes this is refused. `frames+crops` is both.
+        separators, positions, policy, max_views, max_patches, encoder_saving, view_text, mass, mass_strength, mass_cap:
+            as in `CompressionConfig`. With mass="on" the model is called within `with inputs.pruning():`.
         **options: options of the method, such as tau=10.0.
 
     Returns:

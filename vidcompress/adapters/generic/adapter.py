@@ -254,7 +254,7 @@ def _frames_of(tokens: VisualTokens, frames: tuple[int, ...]) -> VisualTokens:
 def _picture_layout(count: int, grid: tuple[int, int, int] | None, device: str) -> Layout:
     if grid is not None and grid[0] == 1:
         return native_layout(grid[1:], device)
-    return image_layout((1, count), newline=False, device=device)
+    return _unshaped(image_layout((1, count), newline=False, device=device))
 
 
 def _frames_per_clip(pixels: Any) -> int:
@@ -273,10 +273,15 @@ def _clip_layout(
     if grid is not None:
         return video_layout(grid[0], grid[1:], "none", device=device)
     if frames > 1 and sum(runs) % frames == 0:
-        return video_layout(frames, (1, sum(runs) // frames), "none", device=device)
+        return _unshaped(video_layout(frames, (1, sum(runs) // frames), "none", device=device))
     if len(set(runs)) == 1:
-        return video_layout(len(runs), (1, runs[0]), "none", device=device)
-    return video_layout(1, (1, sum(runs)), "none", device=device)
+        return _unshaped(video_layout(len(runs), (1, runs[0]), "none", device=device))
+    return _unshaped(video_layout(1, (1, sum(runs)), "none", device=device))
+
+
+def _unshaped(layout: Layout) -> Layout:
+    """Return a layout that says that the rows and columns of its views are not known."""
+    return replace(layout, views=tuple(replace(view, shaped=False) for view in layout.views))
 
 
 ADAPTERS.otherwise = GenericAdapter

@@ -71,7 +71,12 @@ class CompressionConfig:
         max_views: most views per encoder call; bounds its memory.
         max_patches: most patches per call of an encoder that takes any number of patches, where no view alone has
             more; the default is 16 pictures of 448 x 448 pixels in patches of 14.
-        encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
+        encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
+            over its tokens. With `frames:threshold=0.2,area=0.05`, or a `ViewSkipping`, a frame is new when more than
+            5 % of its cells of 8 x 8 pixels changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %.
+            With `crops` the thumbnail of an image is encoded first, and crops that `globalcom2` with allocation="gated"
+            gives nothing never are; on a canvas that the model resizes this is refused. `frames+crops` is both. Kept as
+            a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
         mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
