@@ -147,6 +147,11 @@ def _tampered(adapter: GenericAdapter, got: CompressedInputs) -> list[tuple[str,
         }
         empty.features = SentFeatures(got.features.rows, deep)
         wrong.append(("empty companions", empty))
+    for name in TYPES:
+        types = got.get(name)
+        if isinstance(types, Tensor) and bool(types.any()):
+            plain = got.continued({name: torch.zeros_like(types)}, encoded=True)
+            wrong.append((f"{name} of zeros", plain))
     positions = got.get("position_ids")
     if adapter.traits.honours_positions and isinstance(positions, Tensor):
         moved = positions.clone()

@@ -227,7 +227,7 @@ class GenericAdapter(Adapter):
             raise UnsupportedModelError(
                 f"{type(self.model).__name__} is served by the generic adapter, which has features and no "
                 f"{', '.join(dict.fromkeys(item.quantity for item in evidence))}: use divprune, vidcom2, evs, random, "
-                "uniform, census:mass=off, or globalcom2:evidence=none"
+                "uniform, census:mass=off, or globalcom2:evidence=distance"
             )
         tokens = []
         for visual, some in zip(visuals, frames or [None] * len(visuals), strict=True):

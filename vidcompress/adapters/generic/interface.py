@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidcompress.adapters.stock import stock_positions
 from vidcompress.core.layout import Modality
-from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
+from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, one_line
 
 FUNCTIONS: Final[Mapping[Modality, str]] = {"image": "get_image_features", "video": "get_video_features"}
 """Functions of a model that encode pictures and clips."""
@@ -95,15 +95,22 @@ def placeholder_id(config: Any, modality: Modality) -> int | None:
 
 
 def honours_positions(model: Any) -> bool:
-    """Whether `generate` hands on the caller's `position_ids`."""
+    """Whether `generate` hands on the caller's `position_ids`.
+
+    Raises:
+        UnsupportedModelError: its preparation fails on a plain prompt, so that it cannot be known.
+    """
     ids = torch.zeros(1, 2, dtype=torch.int64)
     given = torch.tensor([[3, 7]])
     try:
         prepared = model.prepare_inputs_for_generation(
             ids, position_ids=given, attention_mask=torch.ones_like(ids), is_first_iteration=True
         )
-    except Exception:  # noqa: BLE001  (a class whose preparation wants more is judged at the entrance)
-        return True
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} does not prepare a plain prompt for generation ({one_line(error)}), so that what "
+            "it makes of positions is not known; write an adapter, see docs/guide-family.md"
+        ) from error
     got = prepared.get("position_ids")
     return (
         isinstance(got, Tensor)
