@@ -5,8 +5,8 @@
 
 Each class is made at toy size from its default config, with random weights. Served is a medium whose logits are equal
 to the bit with everything kept, whose language model gets equal numbers at surviving columns with a quarter kept, and
-whose wrong order, wrong positions, empty companions and token types of zeros are noticed. The exit code is 1 when anything was wrong without
-a refusal.
+whose wrong order, wrong positions, empty companions and token types of zeros are noticed. The exit code is 1 when
+anything was wrong without a refusal.
 """
 
 from __future__ import annotations
