@@ -129,6 +129,7 @@ NOUNS = [
         for value in (5, (1, 2, 3), (0, 0, 1, math.nan), "abcd")
     ),
     *(Row("View", "time", value, "must be a number of seconds, or None") for value in ("1", math.nan, True)),
+    *(Row("View", "shaped", value, "must be True or False") for value in (0, "yes", None)),
     Row("Evidence", "quantity", "cls_logit", "did you mean 'cls_logits'?"),
     Row("Evidence", "quantity", 3, "quantity must be one of cls_logits, cls_attention"),
     *(Row("Evidence", "layer", value, "must be a whole number, such as -1 for the last layer, or") for value in (1.5, "last", None, True)),

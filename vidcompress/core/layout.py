@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidcompress.checks import is_number, is_whole, one_of, whole_number
+from vidcompress.checks import flag, is_number, is_whole, one_of, whole_number
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.errors import ArgumentError, shown
 
@@ -61,6 +61,7 @@ class View:
                 )
         if self.time is not None and not is_number(self.time):
             raise ArgumentError(f"time={shown(self.time)}: must be a number of seconds, or None")
+        flag("shaped", self.shaped)
 
 
 @dataclass(frozen=True, eq=False)
