@@ -9,7 +9,8 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 # lmms-eval asks for av<16 and a hundred packages; these are the ones that an evaluation imports. torchvision does not
-# import beside a torch without CUDA and breaks transformers there: it stays where only the tests that need it look.
+# import beside a torch without CUDA and breaks transformers there: it stays where only the tests that need it look, with
+# qwen-vl-utils, which imports it.
 LMMS_NEEDS := datasets evaluate sacrebleu loguru tenacity pytablewriter
 
 # Older versions lie over the environment, each in a folder of its own that PYTHONPATH puts before it.
@@ -39,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip uninstall -qqy vidcompress  # its former name, in an environment that was made before
 	@$(PIP) -c constraints.txt -e '.[dev,decord,plot,docs,app,datasets]' $(LMMS_NEEDS)
 	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
-	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision
+	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision qwen-vl-utils
 	@touch $@
 
 install: $(STAMP)  ## set up .venv

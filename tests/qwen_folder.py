@@ -21,11 +21,17 @@ import processor_cases as cases
 FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
 PIXELS = {"qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen3_vl", "qwen3_5": "qwen3_vl"}
 """By family, that of `processor_cases` whose pixels it has."""
+STOCK = {
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLImageProcessor", "Qwen2VLVideoProcessor"),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen2VLImageProcessor", "Qwen3VLVideoProcessor"),
+}
+"""By family of `PIXELS`: transformers' processor, and its parts for pictures and for clips."""
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% else %}<|vision_start|>"
     "<|{{ c['type'] }}_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}"
 )
 
 
@@ -101,10 +107,12 @@ def save_folder(path: Path, family: str) -> Path:
     pixels = PIXELS[family]
     shared = {"patch_size": cases.PATCH[pixels], "merge_size": 2, "temporal_patch_size": 2}
     shared |= cases.CHANNELS[pixels]
+    whole, images, videos = STOCK[pixels]
     files = {
-        "preprocessor_config.json": cases.SETTINGS,
-        "video_preprocessor_config.json": cases.CLIP_SETTINGS,
+        "preprocessor_config.json": ({"image_processor_type": images}, cases.SETTINGS),
+        "video_preprocessor_config.json": ({"video_processor_type": videos}, cases.CLIP_SETTINGS),
     }
-    for name, settings in files.items():
-        (path / name).write_text(json.dumps(shared | settings[pixels]["small"]))
+    for name, (kind, settings) in files.items():
+        own = {"processor_class": whole, **kind, **settings[pixels]["small"]}
+        (path / name).write_text(json.dumps(shared | own))
     return path

@@ -1,51 +1,18 @@
-"""Uncompressed, our answers are those of lmms-eval's own `llava_hf` on the same checkpoints.
-
-Its processors need torchvision, which does not go with torch for the CPU unless two operators are declared first, and
-which is therefore kept in a folder of its own; and decord.
-"""
+"""Uncompressed, our answers are those of lmms-eval's own `llava_hf` on the same checkpoints."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmms_tasks import shapes
+from lmms_wrappers import needs, search_path
 from vidcompress.loading.resources import find
 
-FOLDER = Path(os.environ.get("VIDCOMPRESS_TORCHVISION", Path(sys.prefix) / "torchvision"))
-SHIM = '''
-import sys
-
-class Declare:
-    """Declares torchvision's operators before it is imported: its parts in Python then work on a torch without CUDA."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name == "torchvision":
-            sys.meta_path.remove(self)
-            import torch
-
-            if torch.version.cuda is None:
-                torch._declared_for_torchvision = library = torch.library.Library("torchvision", "DEF")
-                library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-                library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return None
-
-sys.meta_path.insert(0, Declare())
-'''
-
-pytestmark = [
-    pytest.mark.skipif(
-        not (FOLDER / "torchvision").is_dir(),
-        reason=f"torchvision is not in {FOLDER} (make install puts it there)",
-    ),
-    pytest.mark.skipif(importlib.util.find_spec("decord") is None, reason="decord is not installed"),
-]
+pytestmark = needs("torchvision")
 
 
 def test_torchvision_stays_out_of_the_environment() -> None:
@@ -56,8 +23,7 @@ def test_torchvision_stays_out_of_the_environment() -> None:
 def found(tmp_path_factory: pytest.TempPathFactory, probe: Callable[..., Any]) -> Any:
     folder = tmp_path_factory.mktemp("against")
     shapes(folder / "tasks", images=16, clips=6)
-    (folder / "shim").mkdir()
-    (folder / "shim" / "sitecustomize.py").write_text(SHIM)
+    path = search_path(folder)
     jobs = []
     for model, task in (
         ("tiny-onevision", "vc_images"),
@@ -77,7 +43,6 @@ def found(tmp_path_factory: pytest.TempPathFactory, probe: Callable[..., Any]) -
                 "batch_size": 4,
             },
         ]
-    path = os.pathsep.join([str(folder / "shim"), str(FOLDER)])
     return probe(jobs, folder / "tasks", folder / "hub", path)
 
 

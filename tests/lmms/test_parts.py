@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,14 @@ from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA, compress
 from vidcompress.adapters.families import time_instruction
+from vidcompress.errors import SamplingError
 from vidcompress.loading import load as pretrained
 from vidcompress.media.preprocessing.placeholders import without_second_start
 from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_arguments
+from vidcompress.tools.evaluation.lmms_eval.conventions import QWEN_GENERATION, Convention, convention
 from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, LmmsRequest, generation_options
-from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule
+from vidcompress.tools.evaluation.lmms_eval.fetch_rule import FetchRule, PairsRule
+from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, MiddleRule, frame_rule
 from vidcompress.tools.evaluation.lmms_eval.launch import _environment
 from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
 from vidcompress.tools.evaluation.lmms_eval.record import (
@@ -31,7 +35,7 @@ from vidcompress.tools.evaluation.lmms_eval.record import (
 )
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt, chat_prompt, simple_prompt
 from vidcompress.tools.evaluation.lmms_eval.results import _times, read_results
-from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
+from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_settings
 from vidcompress.tools.runs.journal import as_line, rank_path
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +64,17 @@ def qa() -> VisualQA:
         ({"journal": 5}, "journal=5: must be a text"),
         ({"device": 0}, "device=0: must be a text"),
         ({"pretrained": "None"}, "pretrained is missing"),
+        ({"min_pixels": 0}, "min_pixels=0: must be a whole number of at least 1"),
+        ({"max_pixels": 2.5}, "max_pixels=2.5: must be a whole number"),
+        ({"total_pixels": "many"}, "total_pixels='many': must be a whole number"),
+        ({"system_prompt": " "}, "system_prompt=' ': must be a text that is not empty"),
+        ({"enable_thinking": 1}, "enable_thinking=1: must be True or False"),
+        ({"max_num_frames": 8}, "max_num_frames=8: pass max_frames_num=8"),
+        ({"num_frames": 8}, "num_frames=8: pass max_frames_num=8"),
+        ({"interleave_visuals": True}, "interleave_visuals=True: is for lmms-eval's simple prompts"),
+        ({"reasoning_prompt": "think"}, "reasoning_prompt='think': is for lmms-eval's simple prompts"),
+        ({"min_patches": 2}, "min_patches=2: pictures are 1 to 12 tiles"),
+        ({"use_cache": True}, "use_cache=True: answers are generated with a cache"),
     ],
 )
 def test_model_arguments_are_refused_by_name(given: dict[str, Any], said: str) -> None:
@@ -92,6 +107,12 @@ def test_model_arguments_are_refused_by_name(given: dict[str, Any], said: str) -
         (
             {"pretrained": "tiny-onevision", "preset": "2880"},
             r"with llava_onevision: it has no presets; leave it",
+        ),
+        ({"min_pixels": 784}, r"min_pixels=784: lmms-eval's own prompts for llava_next have no place for it"),
+        ({"enable_thinking": True}, r"enable_thinking=True: lmms-eval's own prompts for llava_next"),
+        (
+            {"pretrained": "tiny-qwen", "min_pixels": 900, "max_pixels": 800},
+            r"max_pixels=800: must be at least min_pixels=900",
         ),
         ({"auxiliary": "a,b"}, r"auxiliary='a,b' holds a comma, which lmms-eval splits at; use another"),
         ({"auxiliary": "it's"}, r"holds a quote or half a pair of brackets, .*; use another value or name"),
@@ -180,6 +201,14 @@ def test_generation_is_that_of_llava_hf_and_nothing_is_changed() -> None:
         "num_beams": 1,
         "do_sample": False,
     }
+    hot = {"temperature": 0.2, "top_k": 9}
+    assert generation_options(hot, None, QWEN_GENERATION) == {
+        "max_new_tokens": 128, "num_beams": 1, "do_sample": True, "temperature": 0.2, "top_k": 9
+    }  # fmt: skip
+    assert "top_k" not in generation_options(hot, None)
+    assert generation_options({"temperature": 0}, None, {"max_new_tokens": 7, "temperature": 0.7}) == {
+        "max_new_tokens": 7, "num_beams": 1, "do_sample": False
+    }  # fmt: skip
     assert generation_options({"temperature": 0.2, "top_p": 0.9, "do_sample": False}, None) == {
         "max_new_tokens": 1024, "num_beams": 1, "do_sample": True, "temperature": 0.2, "top_p": 0.9
     }  # fmt: skip
@@ -202,6 +231,93 @@ def test_frames_are_those_of_the_families_evaluations() -> None:
     assert len(FrameRule(2, 1.0).read(CLIP)) == 2
 
 
+def test_conventions_are_those_of_the_families() -> None:
+    """The defaults are compared with the source of lmms-eval's models in test_chat_wrappers.py."""
+    plain = convention("llava_onevision", LmmsSettings("x"))
+    assert plain == Convention(FrameRule(32, None)) and plain.facts == {"max_frames": 32, "fps": None}
+    with pytest.raises(ArgumentError, match="system_prompt='Hi': lmms-eval's own prompts for qwen2_5_vl"):
+        convention("qwen2_5_vl", LmmsSettings("x", system_prompt="Hi"))
+    asked = LmmsSettings("x", fps=1.0, max_frames_num=8, system_prompt="Hi", enable_thinking=True)
+    third = convention("qwen3_vl", asked)
+    assert (third.rule.frames, third.rule.fps, third.system_prompt, third.thinking) == (8, 1.0, "Hi", True)
+    assert third.facts["system_prompt"] == "Hi" and third.facts["enable_thinking"] is True
+    assert convention("qwen2_5_vl", LmmsSettings("x", fps=1.0)).rule.frames == 768
+    assert convention("qwen3_5", LmmsSettings("x", force_sample=True)).rule.fps is None
+    bounded = convention("qwen3_5", LmmsSettings("x", max_pixels=99_000)).rule
+    assert isinstance(bounded, FetchRule)
+    assert (bounded.max_pixels, bounded.total_pixels, bounded.fps) == (99_000, None, None)
+    assert isinstance(convention("internvl", LmmsSettings("x")).rule, MiddleRule)
+
+
+def test_answers_come_without_their_reasoning() -> None:
+    thinking, plain = Convention(thinking=True), Convention(thinking=False)
+    assert thinking.finished("hm </think> two") == "two" and thinking.finished("hm") == ""
+    assert plain.finished("hm </think> two") == "hm </think> two" == Convention().finished("hm </think> two")
+    processor = replace(VisualQA.from_pretrained("tiny-qwen", device="cpu").processor)
+    processor.chat_template = "{% if enable_thinking is defined %}{{ enable_thinking }}{% else %}?{% endif %}"
+    said = [
+        replace(own, rule=FrameRule())
+        .fitted(processor)
+        .apply_chat_template([{"role": "user", "content": "a"}])
+        for own in (thinking, plain, Convention())
+    ]
+    assert said == ["True", "False", "?"]
+
+
+@pytest.mark.parametrize(
+    ("total", "rate", "given", "places"),
+    [
+        (9, 8.0, {"num_frames": 4}, [0, 3, 5, 8]),
+        (9, 8.0, {"num_frames": 5}, [0, 3, 5, 8]),
+        (7, 8.0, {"num_frames": 32, "max_frames": 32}, [0, 1, 2, 4, 5, 6]),
+        (1, 8.0, {"num_frames": 32}, [0]),
+        (80, 8.0, {"fps": 1.0}, [0, 9, 18, 26, 35, 44, 53, 61, 70, 79]),
+        (80, 8.0, {"fps": 0.1}, [0, 26, 53, 79]),
+        (80, 8.0, {"fps": 1.0, "max_frames": 5}, [0, 26, 53, 79]),
+    ],
+)
+def test_frames_of_qwen_are_even_in_number(
+    total: int, rate: float, given: dict[str, Any], places: list[int]
+) -> None:
+    assert PairsRule().choose(total, rate, **given) == places
+    with pytest.raises(SamplingError, match="exclude each other"):
+        PairsRule().choose(total, rate, num_frames=2, fps=1.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "rule", "resized"),
+    [
+        ((720, 1280), 8, FetchRule(), (560, 1008)),  # 768 tokens
+        ((720, 1280), 600, FetchRule(), (392, 728)),  # an even share of 115,200 tokens
+        ((100, 100), 8, FetchRule(), (448, 448)),  # 256 tokens
+        ((720, 1280), 8, FetchRule(max_pixels=210_000), (336, 588)),
+        ((720, 1280), 8, FetchRule(total_pixels=10), (336, 588)),  # 1.05 times the fewest
+        ((9, 1700), 8, FetchRule(min_pixels=3136), (28, 1708)),  # no side below one token
+    ],
+)
+def test_frames_of_qwen_have_the_size_of_qwen_vl_utils(
+    size: Any, frames: int, rule: FetchRule, resized: Any
+) -> None:
+    """The sizes are those of fetch_video in qwen_vl_utils 0.0.14."""
+    assert rule.frame_size(frames, size) == resized
+
+
+def test_times_of_qwen_are_places_over_the_frame_rate() -> None:
+    rule = FetchRule(4, min_pixels=784, max_pixels=3136)
+    clip = rule.read(CLIP)
+    places = PairsRule().choose(clip.total_frames, clip.fps, num_frames=4)
+    assert clip.times == tuple(place / clip.fps for place in places)
+    assert clip.frames.shape[1] % 28 == clip.frames.shape[2] % 28 == 0 and len(clip) == 4
+    assert replace(rule, fps=1e-3).read(CLIP).times == clip.times
+
+
+def test_middle_frames_of_internvl() -> None:
+    assert [round(time * 8) for time in MiddleRule(2).read(CLIP).times] != [
+        round(time * 8) for time in FrameRule(2).read(CLIP).times
+    ]
+    assert len(MiddleRule(32).read(CLIP)) == 8  # each frame once
+
+
 def test_prompts_of_the_simple_form(qa: VisualQA) -> None:
     rule, processor = FrameRule(4), qa.processor
     picture = Image.open(SCENE)
@@ -214,6 +330,12 @@ def test_prompts_of_the_simple_form(qa: VisualQA) -> None:
     clip = simple_prompt("<image>\nwhat", [str(CLIP)], rule, processor, {})
     assert clip.messages("Note.")[0]["content"] == [{"type": "text", "text": "Note.\n<video>\nwhat"}]
     assert simple_prompt("what", None, rule, processor, {}).images == ()
+    other = SimpleNamespace(image_token="<|image_pad|>", video_token="<|video_pad|>")
+    begun = simple_prompt("<image>what", [picture], rule, other, {}, "Be brief.")
+    assert begun.messages() == [
+        {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+        *plain.messages(),
+    ]
     frames = simple_prompt(
         "what", [picture] * 9, FrameRule(64, 1.0), processor, {"task_type": "video", "sample_frames": 4}
     )
@@ -247,6 +369,8 @@ def test_prompts_of_the_chat_form() -> None:
     assert user["content"] == [
         {"type": "text", "text": "look"}, {"type": "video"}, {"type": "text", "text": f"{note}\nwhat"}
     ]  # fmt: skip
+    begun = chat_prompt(messages, FrameRule(4), "Be kind.").messages(note)
+    assert begun == [{"role": "system", "content": [{"type": "text", "text": "Be kind."}]}, system, user]
     with pytest.raises(UnsupportedInputError, match="with audio"):
         chat_prompt([{"role": "user", "content": [{"type": "audio", "url": "a.wav"}]}], FrameRule())
 

@@ -88,6 +88,20 @@ ASKING: Final[Mapping[str, str]] = {
 }
 """Advice where a question is asked: the names above that are wrong there too, and our own that belong to the object."""
 
+_FORM = (
+    "is for lmms-eval's simple prompts of this family; prompts here are those of its chat form; leave it out"
+)
+
+HARNESS: Final[Mapping[str, str]] = {
+    "max_num_frames": "pass max_frames_num={value}",
+    "num_frames": "pass max_frames_num={value}",
+    "interleave_visuals": _FORM,
+    "reasoning_prompt": _FORM,
+    "min_patches": "pictures are 1 to 12 tiles, as in lmms-eval's internvl_hf; leave it out",
+    "use_cache": "answers are generated with a cache; leave it out",
+}
+"""Advice for arguments of lmms-eval's own models among the plugin's."""
+
 _SECRET = ("token", "use_auth_token")
 
 
@@ -97,7 +111,7 @@ def instead(name: str, value: Any, table: Mapping[str, str]) -> str | None:
     Args:
         name: of the argument.
         value: what was passed, which messages show unless it is a secret.
-        table: `LOADING` or `ASKING`.
+        table: `LOADING`, `ASKING` or `HARNESS`.
     """
     if name not in table:
         return None
@@ -112,7 +126,7 @@ def refuse(given: Mapping[str, Any], table: Mapping[str, str], known: Iterable[s
 
     Args:
         given: arguments by name.
-        table: `LOADING` or `ASKING`.
+        table: `LOADING`, `ASKING` or `HARNESS`.
         known: names that the function takes in spite of the table.
 
     Raises:

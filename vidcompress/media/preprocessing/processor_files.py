@@ -116,6 +116,20 @@ def read_processor_files(
     )
 
 
+def model_type_here(source: str, revision: str | None = None) -> str | None:
+    """Return the `model_type` of a checkpoint whose config.json is on this machine; None for any other.
+
+    Args:
+        source: a folder or a hub id.
+        revision: of the hub repository.
+    """
+    try:
+        config, _ = _find_config(source, True, revision)
+    except MediaError:
+        return None
+    return str(config.model_type)
+
+
 def check_preset(source: str, preset: str | None, revision: str | None = None) -> None:
     """Refuse a preset that the family of a checkpoint lacks, if its config.json is on this machine; else do nothing.
 
@@ -127,13 +141,10 @@ def check_preset(source: str, preset: str | None, revision: str | None = None) -
     Raises:
         ArgumentError: the family has no such preset. MediaError: the family is not known.
     """
-    if preset is None:
+    kind = None if preset is None else model_type_here(source, revision)
+    if preset is None or kind is None:
         return
-    try:
-        config, _ = _find_config(source, True, revision)
-    except MediaError:
-        return
-    family = get_family(str(config.model_type))
+    family = get_family(kind)
     find_preset(preset, family.presets, family.model_type)
 
 

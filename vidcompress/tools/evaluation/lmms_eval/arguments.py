@@ -9,8 +9,9 @@ from typing import Any
 from vidcompress.checks import device as device_of
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.load import check_loading
-from vidcompress.media.preprocessing.processor_files import check_preset
+from vidcompress.media.preprocessing.processor_files import check_preset, model_type_here
 from vidcompress.qa.visual_qa import VisualQA
+from vidcompress.tools.evaluation.lmms_eval.conventions import convention
 from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_settings
 
 
@@ -38,7 +39,7 @@ def check_arguments(
 
 
 def check_settings(settings: LmmsSettings) -> None:
-    """Check method, budget, options, loading arguments and preset, as the plugin does before it reads a weight.
+    """Check the settings as the plugin does before it reads a weight: of compression, of loading and of the family.
 
     Raises:
         ArgumentError, BudgetError: as `VisualQA.from_pretrained`.
@@ -56,7 +57,11 @@ def check_settings(settings: LmmsSettings) -> None:
     source = check_loading(settings.pretrained, device=device, **loading)[0]
     if resized is not None:
         device_of("resize_device", resized)
-    check_preset(source, preset, settings.loading.get("revision"))
+    revision = settings.loading.get("revision")
+    check_preset(source, preset, revision)
+    kind = model_type_here(source, revision)
+    if kind is not None:
+        convention(kind, settings)
 
 
 def as_read(text: str) -> Any:

@@ -16,6 +16,7 @@ from vidcompress.core.timing import Phases
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.visual_qa import VisualQA
+from vidcompress.tools.evaluation.lmms_eval.conventions import LLAVA_GENERATION, Convention
 from vidcompress.tools.evaluation.lmms_eval.record import Response, ResponseStore
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
 
@@ -23,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 LAUNCHED = "VIDCOMPRESS_LMMS_LAUNCHED"
 """Environment variable that `launch.run_lmms` sets for the processes it starts."""
-
-DEFAULT_NEW_TOKENS = 1024
-"""Longest answer where the task states none, as in lmms-eval's own LLaVA models."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,30 +47,36 @@ Opened = tuple[LmmsRequest, RequestPrompt, Any]
 """A request, its question and its opened media."""
 
 
-def generation_options(given: Mapping[str, Any], eos: int | None) -> dict[str, Any]:
-    """Arguments of `generate`, as lmms-eval's `llava_hf` passes them.
+def generation_options(
+    given: Mapping[str, Any], eos: int | None, defaults: Mapping[str, Any] = LLAVA_GENERATION
+) -> dict[str, Any]:
+    """Arguments of `generate`, as lmms-eval's own models pass them.
 
     Args:
         given: a task's `generation_kwargs`. `until` and all keys that are not named here are ignored;
             `do_sample` follows from `temperature`.
         eos: id of the token that ends an answer, or None for the checkpoint's own.
+        defaults: of the family, where the task states none; see `Convention.generation`.
 
     Returns:
-        `max_new_tokens` (1024 where the task states none), `num_beams`, and where the temperature is above 0
-        `do_sample`, `temperature` and `top_p`.
+        `max_new_tokens`, `num_beams`, and where the temperature is above 0 `do_sample`, `temperature`, `top_p` and
+        for families that take it `top_k`.
     """
-    temperature = float(given.get("temperature") or 0)
+    stated = {**defaults, **{name: value for name, value in given.items() if value is not None}}
+    temperature = float(stated.get("temperature") or 0)
     options: dict[str, Any] = {
-        "max_new_tokens": int(given.get("max_new_tokens") or DEFAULT_NEW_TOKENS),
-        "num_beams": int(given.get("num_beams") or 1),
+        "max_new_tokens": int(stated["max_new_tokens"] or defaults["max_new_tokens"]),
+        "num_beams": int(stated.get("num_beams") or 1),
         "do_sample": temperature > 0,
     }
     if eos is not None:
         options["eos_token_id"] = eos
     if temperature > 0:
         options["temperature"] = temperature
-        if given.get("top_p") is not None:
-            options["top_p"] = float(given["top_p"])
+        if stated.get("top_p") is not None:
+            options["top_p"] = float(stated["top_p"])
+        if "top_k" in defaults and stated["top_k"] is not None:
+            options["top_k"] = int(stated["top_k"])
     return options
 
 
@@ -83,13 +87,20 @@ class Engine:
         qa: the model and its compression.
         record: store of the responses, earlier ones included.
         batch_size: questions that go through the model together.
+        convention: of the family, for generation and the end of an answer.
 
     Attributes:
         fresh: responses that this process generated, in order, without those of the record.
     """
 
-    def __init__(self, qa: VisualQA, record: ResponseStore, batch_size: int = 1) -> None:
-        self.qa, self.record, self.batch_size = qa, record, batch_size
+    def __init__(
+        self,
+        qa: VisualQA,
+        record: ResponseStore,
+        batch_size: int = 1,
+        convention: Convention = Convention(),  # noqa: B008  (nothing in it changes)
+    ) -> None:
+        self.qa, self.record, self.batch_size, self.convention = qa, record, batch_size, convention
         self.fresh: list[Response] = []
         self._parent = os.getppid()
 
@@ -135,11 +146,11 @@ class Engine:
 
     def _batches(self, requests: Sequence[LmmsRequest]) -> Iterator[list[LmmsRequest]]:
         def alike(request: LmmsRequest) -> str:
-            return repr(sorted(generation_options(request.generation, None).items()))
+            return repr(sorted(self.options(request).items()))
 
         for _, group in groupby(requests, key=alike):
             members = list(group)
-            sampled = generation_options(members[0].generation, None)["do_sample"]
+            sampled = self.options(members[0])["do_sample"]
             size = 1 if sampled else self.batch_size
             for start in range(0, len(members), size):
                 yield members[start : start + size]
@@ -183,37 +194,35 @@ class Engine:
                 torch.manual_seed(zlib.crc32(opened[0][0].id.encode()))
             answers = pipeline.answer(batch, generation)
         return {
-            request.id: response_of(request, answer, length)
+            request.id: self.response(request, answer, length)
             for (request, _, _), answer, length in zip(opened, answers, lengths, strict=True)
         }
 
     def options(self, request: LmmsRequest) -> dict[str, Any]:
         """Arguments of `generate` for a request."""
-        return generation_options(
-            request.generation, getattr(self.qa.processor.tokenizer, "eos_token_id", None)
+        eos = getattr(self.qa.processor.tokenizer, "eos_token_id", None)
+        return generation_options(request.generation, eos, self.convention.generation)
+
+    def response(self, request: LmmsRequest, answer: Answer, prompt_length: int) -> Response:
+        """Response of an answer; `prompt_length` is that of the uncompressed prompt, in tokens."""
+        report = answer.report
+        return Response(
+            request.id,
+            self.convention.finished(answer.text),
+            request.digest,
+            kept=report.mean_kept,
+            budget=report.mean_budget,
+            total=report.total,
+            input_tokens=prompt_length - report.total + report.kept,
+            output_tokens=answer.new_tokens,
+            timing_ms={phase: round(ms, 3) for phase, ms in answer.timing_ms.items()},
+            batch_size=answer.batch_size,
         )
 
     def _check_parent(self) -> None:
         """Exit when the launcher was killed: a second run must not find this one still writing."""
         if os.environ.get(LAUNCHED) and os.getppid() != self._parent:
             raise SystemExit("the process that started this run is gone")
-
-
-def response_of(request: LmmsRequest, answer: Answer, prompt_length: int) -> Response:
-    """Response of an answer; `prompt_length` is that of the uncompressed prompt, in tokens."""
-    report = answer.report
-    return Response(
-        request.id,
-        answer.text,
-        request.digest,
-        kept=report.mean_kept,
-        budget=report.mean_budget,
-        total=report.total,
-        input_tokens=prompt_length - report.total + report.kept,
-        output_tokens=answer.new_tokens,
-        timing_ms={phase: round(ms, 3) for phase, ms in answer.timing_ms.items()},
-        batch_size=answer.batch_size,
-    )
 
 
 def failed_response(request: LmmsRequest, error: BaseException) -> Response:

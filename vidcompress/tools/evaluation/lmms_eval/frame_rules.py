@@ -1,4 +1,4 @@
-"""Frame sampling rules of the families' own evaluations."""
+"""Rules of the families' own evaluations for frames and pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vidcompress.media import VideoFrames, read_video
+from vidcompress.media import VideoFrames, load_image, read_video
+from vidcompress.media.video.segment_rule import SegmentRule
 
 _TIMED = {"llava_video": (64, 1.0)}
 """(most frames, frames per second) of families that are evaluated with frames at a steady rate."""
@@ -18,9 +19,9 @@ DEFAULT_FRAMES = 32
 
 @dataclass(frozen=True)
 class FrameRule:
-    """Frame sampling rule for a clip of N frames.
+    """Rule for the media of a question: which frames of a clip of N frames are taken, and how pictures are prepared.
 
-    The families' own evaluations, as in lmms-eval:
+    The evaluations of the LLaVA families, as in lmms-eval:
 
     - LLaVA-OneVision (and LLaVA-NeXT-Video): `linspace(0, N - 1, 32)` rounded down; a clip with fewer frames shows
       some of them more than once, so that every clip is 32 frames.
@@ -47,6 +48,55 @@ class FrameRule:
             return read_video(source, fps=self.fps, max_frames=self.frames, backend=self.backend)
         clip = read_video(source, num_frames=self.frames, max_frames=self.frames, backend=self.backend)
         return clip if len(clip) == self.frames else _repeated(clip, self.frames)
+
+    def picture(self, source: Any) -> Any:
+        """Open a picture as it goes to the processor: a PIL image.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        return load_image(source)
+
+    def fitted(self, processor: Any) -> Any:
+        """Return the processor with the rule's own bounds on pictures and frames, where it has some."""
+        return processor
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The rule as JSON values, for the settings of a run."""
+        return {"max_frames": self.frames, "fps": self.fps}
+
+
+MOST_TILES = 12
+"""Most tiles of a picture in lmms-eval's `internvl_hf`."""
+
+
+@dataclass(frozen=True)
+class MiddleRule(FrameRule):
+    """Rule of lmms-eval's `internvl_hf`: the middle frame of each of 32 equal segments, pictures of 1 to 12 tiles.
+
+    A clip with fewer frames gives each of them once; lmms-eval's own model fails there. With `fps` there is a segment
+    for every frame at that rate, up to `frames`; lmms-eval's own model takes 32 then too.
+    """
+
+    def read(self, source: Any) -> VideoFrames:
+        """Read a clip.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        return read_video(
+            source,
+            num_frames=self.frames if self.fps is None else None,
+            fps=self.fps,
+            max_frames=self.frames,
+            backend=self.backend,
+            rule=SegmentRule(self.frames),
+        )
+
+    def fitted(self, processor: Any) -> Any:
+        """Return the processor with 1 to 12 tiles for a picture."""
+        return replace(processor, geometry=replace(processor.geometry, tiles=(1, MOST_TILES)))
 
 
 def frame_rule(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vidcompress.qa.visual_qa import VisualQA
-from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
+from vidcompress.tools.evaluation.lmms_eval.conventions import Convention
 from vidcompress.tools.runs.memory import resident_peak
 
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
@@ -34,7 +34,7 @@ def dataset_metadata(dataset: Any, split: str | None) -> dict[str, Any]:
     return {"split": split, "revision": ", ".join(commits) or fingerprint, "rows": len(part)}
 
 
-def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
+def run_metadata(qa: VisualQA, convention: Convention, batch_size: int) -> dict[str, Any]:
     """Metadata of the loaded model and the settings of a run, as JSON values."""
     model, chosen = qa.model, qa.config
     return {
@@ -50,8 +50,7 @@ def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, An
             "mass": chosen.resolved_mass,
             "mass_strength": chosen.mass_strength,
             "mass_cap": chosen.mass_cap,
-            "max_frames": rule.frames,
-            "fps": rule.fps,
+            **convention.facts,
             "batch_size": batch_size,
             "dtype": str(model.dtype).removeprefix("torch."),
             "attention": model.config._attn_implementation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from vidcompress.qa.visual_qa import VisualQA
+from vidcompress.tools.evaluation.lmms_eval.conventions import convention
 from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest
-from vidcompress.tools.evaluation.lmms_eval.frame_rules import frame_rule
 from vidcompress.tools.evaluation.lmms_eval.metadata import dataset_metadata, peak_memory, run_metadata
 from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
 from vidcompress.tools.evaluation.lmms_eval.record import Response, ResponseStore
@@ -49,17 +50,12 @@ class _Model(lmms):  # type: ignore[misc]
             time_instruction=chosen.time_instruction,
             **chosen.loading,
         )
-        self.rule = frame_rule(
-            qa.model.config.model_type,
-            max_frames=chosen.max_frames_num,
-            fps=chosen.fps,
-            force_sample=chosen.force_sample,
-            backend=chosen.video_backend,
-        )
+        own = self.convention = convention(qa.model.config.model_type, chosen, qa.processor)
+        qa.pipeline = replace(qa.pipeline, processor=own.fitted(qa.processor))
         head = {"form": "simple" if self.is_simple else "chat", **chosen.head()}
         self.record = ResponseStore(chosen.journal, head, rank=self._rank, world_size=self._world_size)
-        self.record.note("model", facts=run_metadata(qa, self.rule, chosen.batch_size))
-        self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size)
+        self.record.note("model", facts=run_metadata(qa, own, chosen.batch_size))
+        self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size, own)
 
     @property
     def device(self) -> torch.device:
@@ -187,7 +183,8 @@ class SimpleModel(_Model):
 
     def _prompt(self, text: str, visuals: Any, instance: Any) -> RequestPrompt:
         assert self.engine is not None  # noqa: S101  (for the type checker)
-        return simple_prompt(text, visuals, self.rule, self.engine.qa.processor, instance.metadata)
+        own, processor = self.convention, self.engine.qa.processor
+        return simple_prompt(text, visuals, own.rule, processor, instance.metadata, own.system_prompt)
 
     def _next_turn(self, instance: Any) -> Callable[[list[str]], RequestPrompt | None]:
         _, _, doc_to_visual, doc_to_text, doc_id, task, split = instance.args
@@ -221,7 +218,7 @@ class ChatModel(_Model):
         text, doc_to_messages, generation, doc_id, task, split = instance.args
 
         def prompt() -> RequestPrompt:
-            return chat_prompt(doc_to_messages(self._doc(task, split, doc_id)), self.rule)
+            return self._prompt(doc_to_messages(self._doc(task, split, doc_id)))
 
         return self._named(name, text, generation, prompt)
 
@@ -237,9 +234,12 @@ class ChatModel(_Model):
             if not isinstance(turn, tuple):
                 return None
             messages, ended, _, state["info"] = turn
-            return None if ended else chat_prompt(messages, self.rule)
+            return None if ended else self._prompt(messages)
 
         return next_turn
+
+    def _prompt(self, messages: Any) -> RequestPrompt:
+        return chat_prompt(messages, self.convention.rule, self.convention.system_prompt)
 
     def _target_text(self, instance: Any) -> Callable[[], str]:
         raise NotImplementedError("lmms-eval's chat form has no likelihoods; pass --force_simple")

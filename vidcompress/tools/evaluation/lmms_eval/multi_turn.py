@@ -13,7 +13,7 @@ from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.qa.chat import Chat
 from vidcompress.session.prompt import PER_TOKEN_KEYS
-from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response, response_of
+from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response
 from vidcompress.tools.evaluation.lmms_eval.record import Response
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
 
@@ -77,7 +77,7 @@ class _Conversation:
             self._chat, self._media = Chat(engine.qa.pipeline, prompt, history=False), media
         beams = {name: value for name, value in options.items() if name != "num_beams"}
         answer = self._chat.ask(prompt.text, **beams)
-        return response_of(request, answer, answer.report.total)
+        return engine.response(request, answer, answer.report.total)
 
     def _can_chat(self, prompt: RequestPrompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.media import Processor, load_image
+from vidcompress.media import Processor
 from vidcompress.qa.question import Media, Question
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PLACEHOLDER = "<image>"
+"""Placeholder of a picture in the texts of tasks, and in the prompts of the LLaVA families."""
 _SOUNDS = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"}
 
 
@@ -23,15 +25,17 @@ class RequestPrompt(Question):
     """Prompt of a request: a question in the form of the harness.
 
     Attributes:
-        rule: frame sampling of its clip.
+        rule: for its pictures and its clip.
         turns: the conversation of the chat form, for the chat template; empty for the simple form, which is one user
             turn of pictures, clip and text, with placeholders in the text at the places of the pictures.
         placed: whether the text holds the placeholders already.
+        system: text of a system turn before all others, or None.
     """
 
     rule: FrameRule = FrameRule()
     turns: tuple[Mapping[str, Any], ...] = ()
     placed: bool = False
+    system: str | None = None
 
     @property
     def streams(self) -> bool:
@@ -42,41 +46,58 @@ class RequestPrompt(Question):
         """Accept any text: placeholders in it are the task's."""
 
     def open(self, **sampling: Any) -> Media:
-        """Open the media; frames are sampled by `rule`."""
-        pictures = [load_image(image) for image in self.images]
+        """Open the media by `rule`."""
+        pictures = [self.rule.picture(image) for image in self.images]
         return pictures, None if self.video is None else self.rule.read(self.video)
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
         """Return the conversation for a chat template; `note` stands before the text of the turn with the clip."""
+        before = [] if self.system is None else [_turn("system", self.system)]
         if self.turns:
-            return _with_note(self.turns, note)
+            return before + _with_note(self.turns, note)
         if self.placed:
-            text = f"{note}\n{self.text}" if note else self.text
-            return [{"role": "user", "content": [{"type": "text", "text": text}]}]
-        return super().messages(note)
+            return [*before, _turn("user", f"{note}\n{self.text}" if note else self.text)]
+        return before + super().messages(note)
+
+
+def _turn(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def simple_prompt(
-    text: str, visuals: Any, rule: FrameRule, processor: Processor, metadata: Mapping[str, Any]
+    text: str,
+    visuals: Any,
+    rule: FrameRule,
+    processor: Processor,
+    metadata: Mapping[str, Any],
+    system: str | None = None,
 ) -> RequestPrompt:
     """Make the prompt of a simple request.
 
     Args:
         text: of the task, with its instructions.
         visuals: from `doc_to_visual`: PIL images, paths, or nothing.
-        rule: which frames of a clip are taken.
-        processor: its placeholders may stand in the text; else the media stand before it.
+        rule: for pictures and clips.
+        processor: its placeholders may stand in the text; else the media stand before it, and `<image>`, the
+            placeholder of tasks, is left out, as in lmms-eval's Qwen models.
         metadata: of the request; `task_type: video` with `sample_frames` makes a clip of a list of pictures, of which
             that many are taken, as LLaVA-OneVision's own evaluation does.
+        system: text of a system turn before the question, or None.
 
     Raises:
         UnsupportedInputError: sound, or more than one clip.
     """
     listed = _flat(visuals)
+    if PLACEHOLDER not in (processor.image_token, processor.video_token):
+        text = text.replace(PLACEHOLDER, "")
     if metadata.get("task_type") == "video" and "sample_frames" in metadata and listed:
         chosen = np.linspace(0, len(listed) - 1, int(metadata["sample_frames"]), dtype=int)
         return RequestPrompt(
-            text, (), [listed[i] for i in chosen], rule=replace(rule, frames=len(chosen), fps=None)
+            text,
+            (),
+            [listed[i] for i in chosen],
+            rule=replace(rule, frames=len(chosen), fps=None),
+            system=system,
         )
     kinds = [_kind(entry) for entry in listed]
     images, video = _sorted_out(listed, kinds)
@@ -84,15 +105,18 @@ def simple_prompt(
     if video is not None and clip and clip not in text and not images:
         text = text.replace(image, clip)  # tasks have one placeholder for both
     placed = image in text or bool(clip and clip in text)
-    return RequestPrompt(text, images, video, rule=rule, placed=placed)
+    return RequestPrompt(text, images, video, rule=rule, placed=placed, system=system)
 
 
-def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> RequestPrompt:
+def chat_prompt(
+    messages: Sequence[Mapping[str, Any]], rule: FrameRule, system: str | None = None
+) -> RequestPrompt:
     """Make the prompt of a chat request.
 
     Args:
         messages: `role` and `content`, a list of `{"type": "text", "text"}` and `{"type": "image" | "video", "url"}`.
-        rule: which frames of a clip are taken.
+        rule: for pictures and clips.
+        system: text of a system turn before the conversation, or None.
 
     Raises:
         UnsupportedInputError: sound, or more than one clip.
@@ -111,7 +135,7 @@ def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> Reque
                 media.append((part["url"], part["type"]))
         turns.append({"role": message["role"], "content": written})
     images, video = _sorted_out([url for url, _ in media], [kind for _, kind in media])
-    return RequestPrompt("\n".join(texts), images, video, rule=rule, turns=tuple(turns))
+    return RequestPrompt("\n".join(texts), images, video, rule=rule, turns=tuple(turns), system=system)
 
 
 def _with_note(turns: Sequence[Mapping[str, Any]], note: str) -> list[dict[str, Any]]:

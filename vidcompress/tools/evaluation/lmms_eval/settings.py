@@ -9,7 +9,7 @@ from typing import Any
 
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
 from vidcompress.core.config import DEFAULT_METHOD, DEFAULT_RATIO, CompressionConfig, read_config
-from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
+from vidcompress.core.foreign_arguments import HARNESS, LOADING, SAMPLING, refuse
 from vidcompress.core.method_lookup import options_of
 from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, nearest, shown
@@ -37,10 +37,14 @@ class LmmsSettings:
         method: registered name of the method, two joined by `+`, options behind a colon as in `globalcom2:tau=5`.
         retention_ratio: share of the visual tokens to keep; with neither this nor `max_tokens`, that of `VisualQA`.
         max_tokens: visual tokens per question instead.
-        max_frames_num: most frames of a clip; None is the family's own number (`frame_rules.FrameRule`).
+        max_frames_num: most frames of a clip; None is the family's own number (`conventions.convention`).
         fps: frames per second of clip time, up to `max_frames_num`; None is the family's own rate.
         force_sample: spread `max_frames_num` frames over the clip also where `fps` would make fewer.
         video_backend: decoder, see `read_video`.
+        min_pixels, max_pixels, total_pixels: bounds on frames, and on pictures of Qwen2.5-VL, of the Qwen families; see
+            `fetch_rule.FetchRule`. `max_pixels` or `total_pixels` replaces both.
+        system_prompt: text of a system turn before every conversation, for Qwen3-VL and Qwen3.5.
+        enable_thinking: for the chat template of Qwen3-VL and Qwen3.5; with True answers come without their reasoning.
         time_instruction: put the times of the frames before LLaVA-Video's questions.
         journal: JSONL file of the answers; a repeated run resumes from it.
         batch_size: questions per batch.
@@ -58,6 +62,11 @@ class LmmsSettings:
     fps: float | None = None
     force_sample: bool = False
     video_backend: str = "auto"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    total_pixels: int | None = None
+    system_prompt: str | None = None
+    enable_thinking: bool | None = None
     time_instruction: bool = True
     journal: Path | None = None
     batch_size: int = 1
@@ -113,6 +122,7 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in sorted(set(values) - _OWN):
         names = {*_OWN, *_COMPRESSION, *_LOADING, *options_of(method)}
         if name not in names:
+            refuse({name: values[name]}, HARNESS)
             if name not in SAMPLING:  # these have lmms-eval's own names
                 refuse({name: values[name]}, LOADING)
             raise ArgumentError(
@@ -129,11 +139,14 @@ def _checked(values: dict[str, Any], loading: Mapping[str, Any], options: Mappin
             raise ArgumentError(f"batch_size={shown(size)}: must be a whole number of at least 1, such as 8")
         size = int(size)
     values["batch_size"] = whole_number("batch_size", size)
-    if "max_frames_num" in values:
-        whole_number("max_frames_num", values["max_frames_num"])
+    for name in ("max_frames_num", "min_pixels", "max_pixels", "total_pixels"):
+        if name in values:
+            whole_number(name, values[name])
     if "fps" in values:
         positive("fps", values["fps"], "frames per second")
-    for name in ("force_sample", "time_instruction"):
+    if "system_prompt" in values:
+        word("system_prompt", values["system_prompt"], "You are a helpful assistant.")
+    for name in ("force_sample", "time_instruction", "enable_thinking"):
         if name in values:
             flag(name, values[name])
     if "journal" in values:
