@@ -20,8 +20,8 @@ from vidcompress.tools.evaluation.run.sweep_file import load_sweep
 CONFIGS = find("configs")
 SWEEPS = {path.stem: load_sweep(path) for path in sorted(CONFIGS.glob("*.toml"))}
 TABLES = {table.name: table for table in published_tables()}
-LAYERS = {"7b-hf": 32, "13b-hf": 40, "ov-hf": 28, "Qwen2": 28}
-"""Decoder layers of the models, by how their names end; Vicuna 7B and 13B, Qwen2 7B."""
+LAYERS = {"7b-hf": 32, "13b-hf": 40, "ov-hf": 28, "Qwen2": 28, "8B-Instruct": 36, "7B-Instruct": 28}
+"""Decoder layers of the models, by how their names end; Vicuna 7B and 13B, Qwen2 7B, Qwen3 8B, Qwen2.5 7B."""
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -69,7 +69,9 @@ def test_the_plugin_takes_what_a_sweep_tells_it(name: str, tmp_path: Path) -> No
 
 
 def test_every_table_about_a_method_of_ours_has_a_sweep() -> None:
-    single = {"others-llava-onevision", "others-llava-video"}  # rows from here and there
+    single = {
+        f"others-{model}" for model in ("llava-onevision", "llava-video", "qwen3-vl-8b", "qwen3-vl-32b")
+    }
     assert {name for name in TABLES if name not in single} == {s.published for s in SWEEPS.values()} - {None}
 
 

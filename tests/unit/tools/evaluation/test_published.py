@@ -64,6 +64,9 @@ def test_a_note_is_given_only_where_it_is_needed() -> None:
         ("vidcom2-llava-onevision", "VidCom2", 0.25, "57.2 54.9 62.5 58.6", 99.6),
         ("vidcom2-llava-onevision", "DyCoke", 0.3, "56.6 54.7 60.3 56.1", 96.5),
         ("vidcom2-llava-video", "FastV", 0.15, "44.0 44.6 53.8 51.3", None),
+        ("vidcom2-qwen3-vl-8b", "VidCom2", 0.25, "67.5 64.0", 96.3),
+        ("vidcom2-qwen3-vl-8b", "FastVID", 0.25, "66.8 65.0", 94.2),
+        ("fastvid-qwen2.5-vl-7b", "FastVID", 0.27, "62.9", None),
     ],
 )
 def test_figures_are_those_of_the_papers(
@@ -181,6 +184,25 @@ def test_why_a_figure_has_no_counterpart(
     assert any(why in note and f"{method} at 25 %" in note for note in comparison_notes(found))
     assert not has_matches(found)
     assert reason_without_match(found).startswith("nothing to compare with GlobalCom2 on LLaVA-NeXT-7B")
+
+
+def test_rows_of_two_numbers_of_frames_stand_beside_their_own(tmp_path: Path) -> None:
+    """The sweep gives one model two labels, which end as its name does."""
+    mine = [
+        row(
+            "lmms:mlvu_dev",
+            "vidcom2",
+            0.25,
+            model=f"{frames}-frames/Qwen3-VL-8B-Instruct",
+            settings={"num_frames": frames},
+            main="mlvu_percetion_score",
+            scores={"mlvu_percetion_score": float(frames)},
+        )
+        for frames in (64, 32)
+    ]
+    compared = against(tmp_path, *mine, table=TABLES["vidcom2-qwen3-vl-8b"])
+    pairs = {(m.row.num_frames, m.value, m.theirs) for m in compared.matches if m.ours is not None}
+    assert pairs == {(64, 64.0, 64.0), (32, 32.0, 60.6)}
 
 
 def test_another_number_of_frames_or_another_split(tmp_path: Path) -> None:
