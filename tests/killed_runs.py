@@ -1,4 +1,4 @@
-"""Runs an evaluation that is killed again and again: `python killed_runs.py BENCHMARK OUT KILLS SEED`.
+"""Runs an evaluation that is killed again and again: `python killed_runs.py BENCHMARK OUT KILLS SEED [MODEL]`.
 
 The model is loaded once; every run is a process of its own, made by fork, that works the real runner, and dies of
 SIGKILL at a random moment: after none to three batches and a random time. The last one is left alone; where one comes
@@ -24,11 +24,11 @@ from vidcompress.tools.evaluation.run.runner import Runner, _provenance
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 
-def sweep_of(folder: str) -> object:
+def sweep_of(folder: str, model: str) -> object:
     """The sweep that is killed: two rows, groups among the questions, a method that draws at random."""
     return read_sweep(
         {
-            "models": ["tiny-onevision"],
+            "models": [model],
             "tasks": [f"data:{folder}"],
             "methods": ["random"],
             "ratios": [0.3],
@@ -66,15 +66,15 @@ def written(out: Path) -> int:
     return sum(path.stat().st_size for path in out.glob("*/answers.jsonl"))
 
 
-def main(folder: str, out: Path, kills: int, seed: int) -> None:
+def main(folder: str, out: Path, kills: int, seed: int, model: str = "tiny-onevision") -> None:
     """Kill `kills` runs, then let one finish."""
     torch.set_num_threads(1)
-    qa = vidcompress.VisualQA.from_pretrained(device="cpu")
+    qa = vidcompress.VisualQA.from_pretrained(model, device="cpu")
     loaded = qa.model, qa.processor
     _provenance()  # asks git, once for all runs
 
     def runner(out: Path) -> Runner:
-        return Runner(sweep_of(folder), out, models=ModelCache(lambda spec: loaded))
+        return Runner(sweep_of(folder, model), out, models=ModelCache(lambda spec: loaded))
 
     begin = time.monotonic()
     assert os.waitpid(start(runner(out / "whole")), 0)[1] == 0
@@ -95,4 +95,4 @@ def main(folder: str, out: Path, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])

@@ -1,13 +1,22 @@
-"""A tokenizer, a template and the stock processors of Idefics3 and SmolVLM, for tests of their processor here."""
+"""A tokenizer, a template, the stock processors of Idefics3 and SmolVLM, and a folder with a small SmolVLM."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import Idefics3Processor, PreTrainedTokenizerFast
+from transformers import (
+    Idefics3Processor,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+)
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
@@ -63,3 +72,35 @@ def stock(family: str, **settings: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processing_smolvlm, "num2words", in_words)
         return Stock(images, tokenizer, None, image_seq_len=SEQ)
+
+
+def save_smolvlm(path: Path) -> Path:
+    """Save a small random SmolVLM that answers in bytes, with its tokenizer, template and processor files."""
+    tokenizer = words_tokenizer()
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    config = SmolVLMConfig(
+        vision_config={**size, "num_hidden_layers": 2, "image_size": 24, "patch_size": 4},
+        text_config=LlamaConfig(
+            **size,
+            num_hidden_layers=3,
+            num_key_value_heads=2,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=8192,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        ),
+        image_token_id=2,
+        scale_factor=2,
+    )
+    model = SmolVLMForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # larger than they come, so that answers depend on the pixels
+            weight.mul_(3.0 if weight.ndim > 1 else 1.0)
+    model.generation_config.suppress_tokens = [2]
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    (path / "chat_template.jinja").write_text(TEMPLATE)
+    (path / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": 72}}))
+    return path

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import LlamaConfig, SmolVLMConfig, SmolVLMForConditionalGeneration
 
 import split_folder
 import vidcompress
@@ -25,35 +22,7 @@ SMALL = Image.fromarray(split_folder.picture(20, 20))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("smolvlm")
-    tokenizer = split_folder.words_tokenizer()
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
-    torch.manual_seed(0)
-    config = SmolVLMConfig(
-        vision_config={**size, "num_hidden_layers": 2, "image_size": 24, "patch_size": 4},
-        text_config=LlamaConfig(
-            **size,
-            num_hidden_layers=3,
-            num_key_value_heads=2,
-            vocab_size=len(tokenizer),
-            max_position_embeddings=8192,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-        ),
-        image_token_id=2,
-        scale_factor=2,
-    )
-    model = SmolVLMForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():  # larger than they come, so that answers depend on the pixels
-            weight.mul_(3.0 if weight.ndim > 1 else 1.0)
-    model.generation_config.suppress_tokens = [2]
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    (path / "chat_template.jinja").write_text(split_folder.TEMPLATE)
-    (path / "preprocessor_config.json").write_text(json.dumps({"size": {"longest_edge": 72}}))
-    return path
+    return split_folder.save_smolvlm(tmp_path_factory.mktemp("smolvlm"))
 
 
 @pytest.fixture(scope="module")

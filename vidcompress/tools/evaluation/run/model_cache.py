@@ -132,13 +132,14 @@ def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) ->
     Args:
         spec: the requested model.
         model, processor: the loaded ones.
-        clips: whether the task has clips; the checkpoint's number of frames is then the default.
+        clips: whether the task has clips; the checkpoint's frame rule is then the default, and stated.
     """
     config = model.config
-    frames = spec.num_frames
+    frames, stated = spec.num_frames, {}
     if clips and frames is None and spec.fps is None:
         frames = processor.frame_rule.usual  # None where they follow from the length of a clip
         frames = None if frames is None else min(frames, spec.max_frames or frames)
+        stated = {"frame_rule": repr(processor.frame_rule)}
     return {
         "model": {
             "name": spec.shown,
@@ -152,5 +153,6 @@ def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) ->
             "attention": str(getattr(config, "_attn_implementation", "")),
             "device": str(input_device(model)),
             "num_frames": frames,
+            **stated,
         },
     }
