@@ -126,6 +126,11 @@ def test_steps_beams_sequences_and_later_turns(beams: int, window: int) -> None:
         whole = model.generate(**stock, **options)
         if torch.equal(whole, model.generate(**stock, **options, prefill_chunk_size=7)):
             assert torch.equal(cached, model.generate(**short, **options, prefill_chunk_size=7))
+        with (
+            compress(model, "globalcom2", retention_ratio=0.5),
+            pytest.raises(UnsupportedInputError, match="prefill_chunk_size=7 cuts pictures apart"),
+        ):
+            model.generate(**inputs, **options, prefill_chunk_size=7)
     many = model.generate(**short, **options, num_beams=beams, num_return_sequences=2)
     for number in range(2):
         views = [slice(0, 4), slice(4, 5)][number]

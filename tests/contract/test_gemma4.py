@@ -140,6 +140,12 @@ def test_steps_beams_sequences_and_later_turns(kind: str, beams: int, window: in
             assert torch.equal(cached, model.generate(**short, **options, **way)), way
         else:
             assert way != {"use_cache": False}
+        if "prefill_chunk_size" in way and adapter_for(model).traits.both_ways:
+            with (
+                compress(model, "uniform", retention_ratio=0.5),
+                pytest.raises(UnsupportedInputError, match="prefill_chunk_size=7 cuts pictures apart"),
+            ):
+                model.generate(**inputs, **options, **way)
     many = model.generate(**short, **options, num_beams=beams, num_return_sequences=2)
     for number, row in enumerate(rows):
         alone = one_row(inputs, number, row)

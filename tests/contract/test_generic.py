@@ -28,6 +28,7 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
 from vidcompress.session import entrance
 from vidcompress.session.compress import compress_with
+from vidcompress.session.generation_options import CHUNKED_PREFILL_SINCE, transformers_version
 
 JUDGED = {
     "AyaVisionForConditionalGeneration": ["image"],  # one tensor of all pictures
@@ -199,6 +200,63 @@ def test_a_block_judges_what_the_model_itself_gets_and_serves_a_second_turn(
     monkeypatch.setattr(entrance, "_JUDGED", type(entrance._JUDGED)())
     with vidcompress.compress(model, "divprune", retention_ratio=0.5), torch.no_grad():
         assert model(**inputs).logits.shape[1] < inputs["input_ids"].shape[1]
+
+
+CHUNKED = {"prefill_chunk_size": 7}
+STATIC = {"cache_implementation": "static"}
+WAYS = (
+    STATIC,
+    *((CHUNKED, {**CHUNKED, **STATIC}) if transformers_version() >= CHUNKED_PREFILL_SINCE else ()),
+)
+
+
+def steps(model: Any, inputs: Mapping[str, Any], **options: Any) -> Tensor:
+    """Logits of the generated tokens, (step, row, word)."""
+    options = {**GENERATED, "output_logits": True, "return_dict_in_generate": True, **options}
+    try:
+        return torch.stack(model.generate(**inputs, **options).logits)
+    finally:
+        vars(model).pop("_cache", None)  # where some versions keep it; the model is shared between tests
+
+
+@pytest.mark.transformers
+@pytest.mark.parametrize("name", [name for name in JUDGED if not name.startswith(("Idefics3", "PaliGemma"))])
+def test_static_caches_and_chunks_give_the_same_logits(name: str) -> None:
+    model = toy(name)
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    short, other = (
+        compress_with(GenericAdapter(model), inputs, CompressionConfig(method, retention_ratio=0.5))
+        for method in ("random", "uniform")
+    )
+    plain = steps(model, short)
+    for way in WAYS:
+        assert (steps(model, short, **way) - plain).abs().max() < 1e-5, way
+        assert (steps(model, other, **way) - plain).abs().max() > 1e-4, "the control: other tokens are kept"
+        if type(adapter_for(model)) is GenericAdapter:
+            with vidcompress.compress(model, "random", retention_ratio=0.5):
+                assert (steps(model, inputs, **way) - plain).abs().max() < 1e-5, way
+
+
+@pytest.mark.transformers
+@pytest.mark.skipif(len(WAYS) < 2, reason="chunked prefill is refused on this version")
+def test_chunks_are_refused_where_pictures_attend_both_ways() -> None:
+    model = toy("PaliGemmaForConditionalGeneration")
+    torch.manual_seed(1)
+    inputs = inputs_of(model, "image")
+    plain = steps(model, inputs)
+    assert (steps(model, inputs, **STATIC) - plain).abs().max() < 1e-5
+    assert (steps(model, inputs, **CHUNKED) - plain).abs().max() > 1e-3, "the stock model itself"
+    with vidcompress.compress(model, "random", retention_ratio=0.5):
+        whole = steps(model, inputs)
+        assert (steps(model, inputs, **STATIC) - whole).abs().max() < 1e-5
+        with pytest.raises(
+            UnsupportedInputError, match="prefill_chunk_size=7 cuts pictures apart.* in PaliGemma"
+        ):
+            steps(model, inputs, **CHUNKED)
+    vip_model, others = vip()
+    with vidcompress.compress(vip_model, "random", retention_ratio=0.5):
+        steps(vip_model, others, **CHUNKED)
 
 
 def test_judging_leaves_the_offset_of_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,6 +328,11 @@ class CompressSession:
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
                 f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
             )
+        if chunk is not None and self._adapter.traits.both_ways:
+            raise UnsupportedInputError(
+                f"prefill_chunk_size={chunk} cuts pictures apart, whose tokens attend to later ones too in "
+                f"{self._name}; leave it out"
+            )
 
     def _check_later_turn(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
         """Refuse arguments that a filled cache rules out; stock transformers gets the first two wrong, silently."""

@@ -26,6 +26,7 @@ from vidcompress.adapters.generic.interface import (
     position_axes,
     read_features,
     refusal,
+    takes_token_types,
 )
 from vidcompress.adapters.layouts import image_layout, native_layout, video_layout
 from vidcompress.adapters.stock import stock_positions
@@ -125,6 +126,7 @@ class GenericAdapter(Adapter):
             read_traits(getattr(self.model.get_decoder(), "layers", ())),
             axes=position_axes(self.model),
             honours_positions=honours_positions(self.model),
+            both_ways=takes_token_types(self.model),
         )
 
     @property

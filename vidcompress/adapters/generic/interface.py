@@ -94,6 +94,11 @@ def placeholder_id(config: Any, modality: Modality) -> int | None:
     return None
 
 
+def takes_token_types(model: Any) -> bool:
+    """Whether forward takes `token_type_ids`, as in classes whose pictures attend to themselves both ways."""
+    return "token_type_ids" in inspect.signature(type(model).forward).parameters
+
+
 def honours_positions(model: Any) -> bool:
     """Whether `generate` hands on the caller's `position_ids`.
 
