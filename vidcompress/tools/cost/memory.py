@@ -26,6 +26,7 @@ class Memory:
         weights: of all tensors of the model.
         kv_cache: keys and values after the last new token.
         state: states of linear attention and its convolution; 0 without such layers.
+        pixels: of all views, a part of `encode`.
         encode: most that encoding holds beside the weights: pixels, features, the widest layer.
         prefill: most that prefill holds beside the weights: keys and values so far, features, the widest layer.
         peak: weights and the most of these: encode, prefill, cache and states together.
@@ -34,6 +35,7 @@ class Memory:
     weights: int
     kv_cache: int
     state: int
+    pixels: int
     encode: int
     prefill: int
     peak: int
@@ -96,7 +98,10 @@ def memory(
         _encode(shape, rows, work, features, size),
         _prefill(shape.decoder, rows, tokens, size),
     )
-    return Memory(weights, cache, state, encode, prefill, weights + max(encode, prefill, cache + state))
+    pixels = work.values * size
+    return Memory(
+        weights, cache, state, pixels, encode, prefill, weights + max(encode, prefill, cache + state)
+    )
 
 
 def _encode(shape: ModelShape, rows: int, work: EncoderWork, features: int, size: int) -> int:
