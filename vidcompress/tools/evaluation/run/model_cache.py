@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from vidcompress.adapters.base import adapter_for
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import resolve
 from vidcompress.qa import VisualQA
+from vidcompress.session.prompt import served_positions
 from vidcompress.tools.evaluation.run.sweep import ModelSpec
 
 _SAMPLE = 1024**2
@@ -126,19 +129,26 @@ def _files(folder: Path) -> Iterable[Path]:
     return [names[name] for name in sorted(names) if name != "TRAINING.json"]
 
 
-def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
+def run_metadata(
+    spec: ModelSpec, model: Any, processor: Any, chosen: CompressionConfig, *, clips: bool
+) -> dict[str, Any]:
     """Metadata of a loaded model as JSON values: `model` and `settings`.
 
     Args:
         spec: the requested model.
         model, processor: the loaded ones.
-        clips: whether the task has clips; the checkpoint's number of frames is then the default.
+        chosen: configuration of the row; its positions are stated as the family serves them.
+        clips: whether the task has clips; the checkpoint's number of frames, or its rate, is then the default.
     """
-    config = model.config
-    frames = spec.num_frames
-    if clips and frames is None and spec.fps is None:
-        frames = processor.frame_rule.usual  # None where they follow from the length of a clip
-        frames = None if frames is None else min(frames, spec.max_frames or frames)
+    config, rule = model.config, processor.frame_rule
+    frames, fps, most = spec.num_frames, spec.fps, spec.max_frames
+    if clips and frames is None and fps is None:
+        fps, usual = getattr(rule, "fps", None), rule.usual
+        bounds = [bound for bound in (most, usual) if bound is not None]
+        if fps is None:  # else they follow from the length of a clip
+            frames = min(bounds, default=None)
+        else:
+            most = min(bounds, default=None)
     return {
         "model": {
             "name": spec.shown,
@@ -152,5 +162,8 @@ def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) ->
             "attention": str(getattr(config, "_attn_implementation", "")),
             "device": str(input_device(model)),
             "num_frames": frames,
+            "fps": fps,
+            "max_frames": most,
+            "positions": served_positions(adapter_for(model), chosen).resolved_positions,
         },
     }
