@@ -509,6 +509,7 @@ def test_outputs_that_it_cannot_read_are_refused() -> None:
 
 def test_fields_that_a_model_may_read_are_refused() -> None:
     """The scores of a router, for example, which no shortened output could have; states of the encoder are none."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     @dataclass
     class Routed(BaseModelOutputWithPooling):
