@@ -514,6 +514,7 @@ def test_fields_that_a_model_may_read_are_refused() -> None:
     @dataclass
     class Routed(BaseModelOutputWithPooling):
         high_res_vision_hidden_states: Any = None
+        image_embeds: Any = None
         router_logits: Any = None
 
     features = torch.zeros(1, 2, 3)

@@ -31,6 +31,7 @@ _OF_ENCODERS: Final = (
     "hidden_state",
     "hidden_states",
     "attentions",
+    "image_embeds",
 )
 """Endings of fields of encoder outputs that are features, or inner states of the encoder."""
 _PLACEHOLDERS: Final[Mapping[Modality, tuple[str, ...]]] = {
