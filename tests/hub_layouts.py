@@ -120,7 +120,7 @@ def llama_tokenizer(folder: Path, added: list[str], processor: str) -> list[int]
     core.post_processor = TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
     )
-    _save_tokenizer(
+    save_tokenizer(
         folder,
         core,
         [*start, *added],
@@ -150,7 +150,7 @@ def qwen_tokenizer(folder: Path, added: list[str], **settings: Any) -> list[int]
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *added]
-    _save_tokenizer(
+    save_tokenizer(
         folder,
         core,
         special,
@@ -170,7 +170,7 @@ def qwen_tokenizer(folder: Path, added: list[str], **settings: Any) -> list[int]
     return [core.token_to_id(token) for token in added]
 
 
-def _save_tokenizer(folder: Path, core: Tokenizer, special: list[str], **settings: Any) -> None:
+def save_tokenizer(folder: Path, core: Tokenizer, special: list[str], **settings: Any) -> None:
     core.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     core.save(str(folder / "tokenizer.json"))
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
@@ -532,12 +532,14 @@ def save_repository(name: str, cache: Path, tensors: dict[str, torch.Tensor] | N
     return folder
 
 
-def save_sharded(tensors: dict[str, torch.Tensor], folder: Path, shards: int) -> None:
-    """Save weights in `shards` files, with the index that says which tensor is where."""
+def save_sharded(
+    tensors: dict[str, torch.Tensor], folder: Path, shards: int, form: str = "model-{}-of-{}.safetensors"
+) -> None:
+    """Save weights in `shards` files of names of that form, with the index that says which tensor is where."""
     names = sorted(tensors)
     where = {}
     for number in range(shards):
-        filename = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
+        filename = form.format(f"{number + 1:05d}", f"{shards:05d}")
         part = {name: tensors[name] for name in names[number::shards]}
         save_file(part, folder / filename, metadata={"format": "pt"})
         where |= dict.fromkeys(part, filename)

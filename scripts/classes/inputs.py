@@ -46,23 +46,31 @@ def pixels_of(model: Any, modality: Modality, grid: tuple[int, int, int]) -> dic
         patches = int(grids.prod(1).sum())
         patch = int(vision.patch_size)
         channels = int(getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3))
-        made[keys[0]] = torch.randn(
-            patches, channels * int(getattr(vision, "temporal_patch_size", 1)) * patch**2
-        )
+        together = getattr(vision, "temporal_patch_size", getattr(vision, "patch_temporal", 1))
+        made[keys[0]] = torch.randn(patches, channels * int(together) * patch**2)
         made[grid_key] = grids
-        if model.config.model_type == "paddleocr_vl":  # its encoder takes patches as pictures
+        if model.config.model_type in ("paddleocr_vl", "kimi_k25"):  # their encoders take patches as pictures
             made[keys[0]] = made[keys[0]].unflatten(1, (channels, patch, patch))
         merges = f"{modality}_merge_sizes"
         if merges in keys:
             made[merges] = torch.full((count,), 2)
     elif "pixel_attention_mask" in keys and "spatial_shapes" not in keys:
         made[keys[0]] = torch.randn(1, count, 3, side, side)
-        made["pixel_attention_mask"] = torch.ones(1, count, side, side, dtype=torch.bool)
+        real = (1, count) if model.config.model_type == "granite_docling" else (1, count, side, side)
+        made["pixel_attention_mask"] = torch.ones(real, dtype=torch.bool)
     elif "spatial_shapes" in keys:
         patch = int(vision.patch_size)
         made[keys[0]] = torch.randn(count, grid[1] * grid[2], 3 * patch**2)
         made["spatial_shapes"] = torch.tensor([grid[1:]] * count)
         made["pixel_attention_mask"] = torch.ones(count, grid[1] * grid[2], dtype=torch.int64)
+    elif "target_sizes" in keys and modality == "image":  # patches of all pictures in one row
+        patch = int(vision.patch_size)
+        made[keys[0]] = torch.randn(1, 3, patch, count * grid[1] * grid[1] * patch)
+        made["target_sizes"] = torch.tensor([(grid[1], grid[1])] * count, dtype=torch.int32)
+    elif "high_res_pixel_values" in keys:
+        made[keys[0]] = torch.randn(count, 3, side, side)
+        fine = int(model.config.high_res_vision_config.image_size)
+        made["high_res_pixel_values"] = torch.randn(count, 3, fine, fine)
     elif "image_grid_hw" in keys:
         made[keys[0]] = torch.randn(count * grid[1] * grid[2], 3 * int(vision.patch_size) ** 2)
         made["image_grid_hw"] = torch.tensor([grid[1:]] * count)

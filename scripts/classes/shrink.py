@@ -24,10 +24,19 @@ _COUNTS = {
     "num_key_value_heads": 2,
     "head_dim": HEAD,
     "attention_head_dim": HEAD,
+    "qk_rope_head_dim": HEAD,
+    "qk_nope_head_dim": HEAD,
+    "qk_head_dim": 2 * HEAD,
+    "v_head_dim": HEAD,
+    "q_lora_rank": 32,
+    "kv_lora_rank": 32,
     "hidden_size": WIDTH,
     "embed_dim": WIDTH,
     "out_hidden_size": WIDTH,
     "out_dim": WIDTH,
+    "adapter_in_dim": WIDTH,
+    "adapter_out_dim": WIDTH,
+    "projection_hidden_size": WIDTH,
     "projection_dim": WIDTH,
     "text_hidden_size": WIDTH,
     "connector_hidden_size": WIDTH,
@@ -127,10 +136,13 @@ def _rope(sections: list[int], **more: Any) -> dict[str, Any]:
 
 
 _MROPE = {"text_config.rope_parameters": _rope([4, 2, 2])}
+_LATENT = {"text_config.num_key_value_heads": WIDTH // HEAD}
+"""Latent attention has keys for every head."""
 _OMNI = {"vision_start_token_id": 380, "vision_end_token_id": 381}
 
 CHANGES: dict[str, dict[str, Any]] = {
     "aria": {"projector_patch_to_query_dict": {PATCHES**2: 16}},
+    "dots3_note": _LATENT,
     "ernie4_5_vl_moe": {
         "text_config.mlp_layer_types": ["dense", "sparse"],
         "text_config.moe_intermediate_size": [32, 32],
@@ -138,10 +150,16 @@ CHANGES: dict[str, dict[str, Any]] = {
         "text_config.rope_parameters": _rope([3, 3, 2]),
     },
     "gemma3": {"mm_tokens_per_image": 16},
+    "glm5_next": _LATENT,
     "glm46v": _MROPE,
     "glm4v": _MROPE,
     "glm4v_moe": {"text_config.rope_parameters": _rope([2, 1, 1], partial_rotary_factor=0.5)},
     "glm_ocr": _MROPE,
+    "hy_v4_vl": _LATENT,
+    "kimi_k25": _LATENT,
+    "mistral_large4": _LATENT,
+    "muse_glimmer": {"out_hidden_size": 4 * WIDTH},
+    "muse_spark": {"out_hidden_size": 4 * WIDTH},
     "paddleocr_vl": _MROPE,
     "qwen2_5_omni_thinker": {**_MROPE, **_OMNI},
     "qwen2_5_vl": _MROPE,

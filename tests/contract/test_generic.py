@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -563,6 +563,25 @@ def test_outputs_that_it_cannot_read_are_refused() -> None:
     flat = BaseModelOutputWithPooling(pooler_output=torch.zeros(6, 4))
     entries, levels, is_list = read_features(flat, [4, 2], "Model")
     assert [len(entry) for entry in entries] == [4, 2] and levels == [] and not is_list
+
+
+def test_fields_that_a_model_may_read_are_refused() -> None:
+    """The scores of a router, for example, which no shortened output could have; states of the encoder are none."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    @dataclass
+    class Routed(BaseModelOutputWithPooling):
+        high_res_vision_hidden_states: Any = None
+        image_embeds: Any = None
+        router_logits: Any = None
+
+    features = torch.zeros(1, 2, 3)
+    with pytest.raises(
+        UnsupportedModelError, match="Model: its encoder gives router_logits beside its features"
+    ):
+        read_features(Routed(pooler_output=features), [2], "Model")
+    entries, _, _ = read_features(BaseModelOutputWithPooling(pooler_output=features), [2], "Model")
+    assert [entry.shape for entry in entries] == [(2, 3)]
 
 
 def test_a_class_whose_preparation_fails_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

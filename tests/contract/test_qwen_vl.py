@@ -10,7 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from qwen_models import DEEP, FAMILIES, IMAGE, SCENES, VALUES, VIDEO, one_row, qwen_inputs, qwen_model
+from qwen_models import (
+    DEEP,
+    FAMILIES,
+    HYBRIDS,
+    IMAGE,
+    SCENES,
+    VALUES,
+    VIDEO,
+    one_row,
+    qwen_inputs,
+    qwen_model,
+)
 from vidcompress import ArgumentError, UnsupportedInputError, compress, compress_inputs, testing
 from vidcompress.adapters import stock_positions
 from vidcompress.adapters.base import adapter_for
@@ -255,7 +266,7 @@ def still(model: Any) -> dict[str, Any]:
     return inputs
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
 def test_temporal_patches_that_look_alike_are_encoded_once(family: str) -> None:
     """At 1.0 the stock model: alike is equal here; one changed cell of the picture is seen."""
     model = qwen_model(family)
@@ -279,6 +290,64 @@ def test_temporal_patches_that_look_alike_are_encoded_once(family: str) -> None:
             assert apart(logits(model, short), logits(model, plain)) < 1e-5, method
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
+def test_where_no_patch_looks_like_another_nothing_changes_to_the_bit(family: str) -> None:
+    model = qwen_model(family)
+    inputs = qwen_inputs(model, SCENES["mixed"])
+    for method, ratio in (("none", 1.0), ("globalcom2", 0.5)):
+        off, spared = (
+            compress_inputs(model, inputs, method, retention_ratio=ratio, encoder_saving=saving)
+            for saving in ("off", "frames")
+        )
+        assert all(v.encoded == len(v.views) for v in spared.report.visuals)
+        assert torch.equal(off["input_ids"], spared["input_ids"])
+        assert torch.equal(logits(model, off), logits(model, spared))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *HYBRIDS])
+def test_a_skipped_patch_keeps_its_place_its_time_and_its_companions(family: str) -> None:
+    """Prompt and positions are those of the whole clip; features and companions those of the patch it looks like."""
+    model = qwen_model(family)
+    inputs = still(model)
+    spared = compress_inputs(model, inputs, "none", encoder_saving="frames")
+    assert torch.equal(spared["input_ids"], inputs["input_ids"])  # the text of times among them
+    stock = stock_positions(model, inputs, inputs["input_ids"], inputs["attention_mask"])
+    assert torch.equal(spared["position_ids"][-3:], stock[-3:])
+    sent = spared["mm_encoder_outputs"]["video"]
+    levels = [sent.pooler_output[0], *(level[0] for level in getattr(sent, "deepstack_features", None) or ())]
+    assert len(levels) == (3 if family in DEEP else 1)
+    for level in levels:
+        first, second, third, fourth = level.unflatten(0, (4, -1))
+        assert torch.equal(first, third) and torch.equal(second, fourth)
+        assert apart(first, second) > 1e-3
+    # Patches that follow the wrong one would show.
+    wrong = still(model)
+    wrong["pixel_values_videos"].view(4, 64, VALUES)[2:] = wrong["pixel_values_videos"].view(4, 64, VALUES)[
+        [1, 0]
+    ]
+    other = compress_inputs(model, wrong, "none", encoder_saving="frames")
+    assert other.report.visuals[0].encoded == 2
+    assert apart(logits(model, spared), logits(model, other)) > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["globalcom2", "frames", "uniform"])
+def test_a_compressed_clip_with_skipped_patches_is_the_stock_model_with_dropped_tokens_masked(
+    family: str, method: str
+) -> None:
+    model = qwen_model(family)
+    inputs = still(model)
+    short = compress_inputs(model, inputs, method, retention_ratio=0.5, encoder_saving="frames")
+    (visual,) = short.report.visuals
+    assert visual.encoded <= 2 and visual.kept == 32
+    ours, stock = logits(model, short), masked(model, inputs, short)
+    assert apart(ours[0], stock) < 1e-5
+    flat = torch.arange(short["input_ids"].shape[1])[None]
+    with torch.no_grad():
+        moved = model(**{**short, "position_ids": flat}).logits
+    assert apart(moved[0], stock) > 1e-3
 
 
 def test_crops_are_refused_where_there_are_none() -> None:

@@ -17,8 +17,15 @@ ANY_SIDES = ("pixtral",)
 """Encoders that take pictures of any sides and state their numbers as encoders of one size do."""
 UNLIKE_LAYERS = ("gemma4_text",)
 """Decoders whose layers differ in heads and widths, share keys and values, or have inputs of their own."""
-ATTENTIONS = {"full_attention", "sliding_attention", "chunked_attention"}
-"""Kinds of decoder layers in a config whose cost is that of attention, or at most that."""
+KINDS = {
+    "full_attention": "full",
+    "chunked_attention": "full",  # at most
+    "sliding_attention": "window",
+    "linear_attention": "linear",
+}
+"""Kinds of decoder layers in a config, and in a `DecoderShape`."""
+DELTA_RULES = ("qwen3_5_text",)
+"""Decoders whose linear attention is a gated delta rule."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,38 @@ class EncoderShape:
 
 
 @dataclass(frozen=True)
+class LinearShape:
+    """Linear attention by a gated delta rule over a state of fixed size (Gated DeltaNet, arXiv 2412.06464).
+
+    Attributes:
+        key_heads: of queries, and of keys. value_heads: of values; each has a state of (key_dim, value_dim).
+        key_dim: width of a head of queries and keys. value_dim: of a head of values.
+        kernel: of the convolution of queries, keys and values, in tokens.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    kernel: int
+
+    @property
+    def values(self) -> int:
+        """Width of all heads of values."""
+        return self.value_heads * self.value_dim
+
+    @property
+    def mixed(self) -> int:
+        """Width of queries, keys and values, which are the channels of the convolution."""
+        return 2 * self.key_heads * self.key_dim + self.values
+
+    @property
+    def state(self) -> int:
+        """Numbers of the state."""
+        return self.value_heads * self.key_dim * self.value_dim
+
+
+@dataclass(frozen=True)
 class DecoderShape:
     """A language model with a gated MLP.
 
@@ -82,6 +121,11 @@ class DecoderShape:
         hidden: D, width. ffn: width of its three-matrix MLP. layers: of it. heads: H. kv_heads: G. head_dim: d.
         vocab: rows of the embedding. tied: whether `lm_head` is the embedding.
         base_vocab: rows before placeholders were added, where known; used for counts of the language model alone.
+        kinds: of the layers, in order: "full" attention, attention within a "window", or "linear"; () for full ones
+            alone.
+        window: tokens that a layer with a window attends to, its own included; None without such layers.
+        linear: linear attention of the others; None without.
+        gated: whether attention has an output gate as wide as the queries, which their projection makes too.
     """
 
     hidden: int
@@ -93,6 +137,10 @@ class DecoderShape:
     vocab: int
     tied: bool
     base_vocab: int
+    kinds: tuple[str, ...] = ()
+    window: int | None = None
+    linear: LinearShape | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,23 +279,64 @@ def _decoder(config: Any, text: Any) -> DecoderShape:
             f"model_type={config.model_type!r} is a mixture of experts, whose cost is not known; take a model of that "
             "family with one MLP per layer"
         )
-    others = sorted({str(kind) for kind in getattr(text, "layer_types", None) or ()} - ATTENTIONS)
-    if others:
-        raise UnsupportedModelError(
-            f"model_type={config.model_type!r} has decoder layers of {', '.join(others)}, whose cost is not known; "
-            "take a model whose layers are all attention"
-        )
+    layers = _number(text, "num_hidden_layers", most=MOST_LAYERS)
+    kinds = _kinds(config, text, layers)
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
     return DecoderShape(
         hidden=width,
         ffn=_number(text, "intermediate_size"),
-        layers=_number(text, "num_hidden_layers", most=MOST_LAYERS),
+        layers=layers,
         heads=heads,
         kv_heads=_kv_heads(text, heads),
         head_dim=_number(text, "head_dim", width // heads),
         vocab=vocab,
         tied=bool(getattr(config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False))),
         base_vocab=_number(text, "base_vocab_size", vocab, most=MOST_WORDS),
+        kinds=() if set(kinds) == {"full"} else kinds,
+        window=_number(text, "sliding_window", most=MOST_WORDS) if "window" in kinds else None,
+        linear=_linear(text) if "linear" in kinds else None,
+        gated="linear" in kinds,
+    )
+
+
+def _kinds(config: Any, text: Any, layers: int) -> tuple[str, ...]:
+    """Return the kind of each decoder layer. Mistral states a window for all layers, and no kinds."""
+    stated = getattr(text, "layer_types", None)
+    if not stated:
+        windows = getattr(text, "sliding_window", None) is not None and getattr(
+            text, "use_sliding_window", True
+        )
+        return ("window" if windows else "full",) * layers
+    delta = getattr(text, "model_type", None) in DELTA_RULES
+    others = sorted(
+        {str(kind) for kind in stated} - {kind for kind in KINDS if delta or KINDS[kind] != "linear"}
+    )
+    if others:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} has decoder layers of {', '.join(others)}, whose cost is not known; "
+            "take a model whose layers are attention, or a Qwen3.5 model"
+        )
+    if len(stated) != layers:
+        raise UnsupportedModelError(
+            f"layer_types of {len(stated)} layers in the {text.model_type} config: num_hidden_layers={layers}; fetch "
+            "the checkpoint again"
+        )
+    return tuple(KINDS[str(kind)] for kind in stated)
+
+
+def _linear(text: Any) -> LinearShape:
+    key_heads, value_heads = (_number(text, f"linear_num_{part}_heads") for part in ("key", "value"))
+    if value_heads % key_heads:
+        raise UnsupportedModelError(
+            f"linear_num_key_heads={key_heads} in the {text.model_type} config: must divide linear_num_value_heads="
+            f"{value_heads}; fetch the checkpoint again"
+        )
+    return LinearShape(
+        key_heads=key_heads,
+        value_heads=value_heads,
+        key_dim=_number(text, "linear_key_head_dim"),
+        value_dim=_number(text, "linear_value_head_dim"),
+        kernel=_number(text, "linear_conv_kernel_dim", most=MOST_CHANNELS),
     )
 
 

@@ -113,7 +113,8 @@ def cost(
             "--geometry",
             "-g",
             help="Instead, a named one: llava-next-7b, llava-next-13b, llava-next-mistral-7b, llava-onevision-0.5b, "
-            "llava-onevision-7b, llava-video-7b, llava-1.5-7b, internvl3.5-8b, qwen2.5-vl-7b or qwen3-vl-8b.",
+            "llava-onevision-7b, llava-video-7b, llava-1.5-7b, internvl3.5-8b, qwen2.5-vl-7b, qwen3-vl-8b, "
+            "qwen3.5-27b or gemma-3-4b.",
             show_default="llava-next-7b",
             rich_help_panel=MODEL,
         ),

@@ -29,6 +29,25 @@ from vidcompress.llm_pruning.masks import check_implementation, layer_mask
 from vidcompress.llm_pruning.prefill import Capture, LayerSequence, Prefill, next_sequence, start
 
 
+def check_kinds(adapter: Any) -> None:
+    """Check that a decoder has layers of kinds that can be pruned inside.
+
+    Raises:
+        UnsupportedModelError: some layers are not attention, or their pictures attend to themselves both ways.
+    """
+    traits = adapter.traits
+    if traits.hybrid:
+        raise UnsupportedModelError(
+            f"{type(adapter.model).__name__} has a decoder whose layers are not all attention, and cannot be "
+            "pruned inside; use a method before the language model"
+        )
+    if traits.both_ways:
+        raise UnsupportedModelError(
+            f"{type(adapter.model).__name__} cannot be pruned inside: tokens of one picture attend to each other "
+            "both ways there, which the masks behind a stage do not follow; use a method before the language model"
+        )
+
+
 class Pruner:
     """Pruner of one model's decoder, active while it is attached.
 
@@ -48,17 +67,8 @@ class Pruner:
                 "layers, which compiled code does not see; use a method before the language model, or one that is not "
                 "compiled"
             )
+        check_kinds(adapter)
         traits = adapter.traits
-        if traits.hybrid:
-            raise UnsupportedModelError(
-                f"{type(adapter.model).__name__} has a decoder whose layers are not all attention, and cannot be "
-                "pruned inside; use a method before the language model"
-            )
-        if traits.both_ways:
-            raise UnsupportedModelError(
-                f"{type(adapter.model).__name__} cannot be pruned inside: tokens of one picture attend to each other "
-                "both ways there, which the masks behind a stage do not follow; use a method before the language model"
-            )
         for layer in self._decoder.layers:
             check_layer(layer, qk_norm=traits.qk_norm)
         check_rotary(self._decoder, axes=traits.axes)

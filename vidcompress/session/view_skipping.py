@@ -18,21 +18,30 @@ from vidcompress.core.config import CompressionConfig, ViewSkipping
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.reductions import full_precision
-from vidcompress.core.tokens import AXES, Evidence, VisualTokens
+from vidcompress.core.tokens import AXES, Evidence, FrameSource, VisualTokens
 from vidcompress.errors import UnsupportedInputError
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once
+REMEMBERED = 128
+"""Most new frames that a frame is compared with, the last ones (W); so the work grows with the length of a clip, not
+with its square. A frame that looks like an older one is encoded again.
+"""
+TOGETHER = 64
+"""Frames that are compared between two transfers from the device."""
 
 
 def leaders(
-    pixels: Tensor, saving: ViewSkipping, pictures: Callable[[Tensor], Tensor] | None = None
+    pixels: Tensor | FrameSource,
+    saving: ViewSkipping,
+    pictures: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[int, ...]:
     """Return for each frame the frame whose tokens it takes, itself if it is new.
 
-    A frame follows the earlier new frame from which the smallest share of its cells has changed, where that share is
-    at most `area`. It is compared with new frames only, so small changes cannot add up. There is one transfer from the
-    device.
+    A frame follows the one of the last `REMEMBERED` new frames from which the smallest share of its cells has changed,
+    where that share is at most `area`. It is compared with new frames only, so small changes cannot add up. Frames are
+    read in order, so that a clip is compared as it is decoded. There is one transfer from the device per `TOGETHER`
+    frames.
 
     Args:
         pixels: (frame, channel, height, width), as for the encoder.
@@ -45,24 +54,34 @@ def leaders(
     count = pixels.shape[0]
     if count < 2:
         return tuple(range(count))
-    cells = torch.cat([_cells(part if pictures is None else pictures(part)) for part in pixels.split(64)])
-    step = max(1, BLOCK // cells.numel())
-    changed = torch.cat(
+    new: list[int] = []  # the last ones
+    held: Tensor | None = None  # their cells
+    followed: list[int] = []
+    for start in range(0, count, TOGETHER):
+        part = pixels[start : start + TOGETHER]
+        cells = _cells(part if pictures is None else pictures(part))
+        others = cells if held is None else torch.cat((held, cells))
+        column = {frame: place for place, frame in enumerate([*new, *range(start, start + len(cells))])}
+        for number, row in enumerate(_changed(cells, others, saving.threshold).tolist(), start):
+            likest = min(new[-REMEMBERED:], key=lambda other: row[column[other]], default=number)
+            if likest == number or row[column[likest]] > saving.area:
+                new.append(number)
+                likest = number
+            followed.append(likest)
+        new = new[-REMEMBERED:]
+        held = others[[column[frame] for frame in new]]
+    return tuple(followed)
+
+
+def _changed(cells: Tensor, others: Tensor, threshold: float) -> Tensor:
+    """Return (frame, other) shares of cells that differ by more than the threshold; NaN differs from anything."""
+    step = max(1, BLOCK // others.numel())
+    return torch.cat(
         [
-            (~((part[:, None] - cells).abs().amax(2) <= saving.threshold)).float().mean(-1)  # NaN has changed
+            (~((part[:, None] - others).abs().amax(2) <= threshold)).float().mean(-1)
             for part in cells.split(step)
         ]
     )
-    shares: list[list[float]] = changed.tolist()
-    new: list[int] = []
-    followed = []
-    for number, row in enumerate(shares):
-        best = min(new, key=lambda other: row[other], default=number)
-        if best == number or row[best] > saving.area:
-            new.append(number)
-            best = number
-        followed.append(best)
-    return tuple(followed)
 
 
 def _cells(pictures: Tensor) -> Tensor:
@@ -116,7 +135,7 @@ def encode_new_frames(
     for visual, some in zip(visuals, frames, strict=True):
         every = tuple(range(len(visual.layout.views))) if some is None else some
         index = torch.tensor(every, device=visual.pixels.device)
-        pixels = visual.pixels[:] if some is None else visual.pixels[index]
+        pixels = visual.pixels if some is None else visual.pixels[index]
         follows.append(leaders(pixels, settings.encoder_saving, visual.pictures))
         asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
         device = visual.layout.view.device

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 
+from bench import growth
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import visual_budget
@@ -15,6 +17,7 @@ from vidcompress.core.config import ViewSkipping, read_view_skipping
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
+from vidcompress.session import view_skipping
 from vidcompress.session.view_skipping import leaders
 
 
@@ -109,6 +112,74 @@ def test_frames_follow_as_sets_of_cells_say(seed: int) -> None:
     assert 2 < len(set(wanted)) < 24
     pixels = torch.stack([with_these_cells(clip(1)[0], cells) for cells in brighter])
     assert leaders(pixels, ViewSkipping(True, area=3 / 16)) == tuple(wanted)
+
+
+# -- long clips -------------------------------------------------------------------------------------------------------
+
+
+def followed(pictures: Sequence[int], remembered: int) -> tuple[int, ...]:
+    """The rule for pictures that are alike or differ in every cell: the last new frame of its kind among so many."""
+    new: list[int] = []
+    out = []
+    for number, picture in enumerate(pictures):
+        same = [frame for frame in new[-remembered:] if pictures[frame] == picture]
+        new += [] if same else [number]
+        out.append(same[0] if same else number)
+    return tuple(out)
+
+
+@pytest.mark.parametrize("together", [1, 3, 7, 64])
+@pytest.mark.parametrize("remembered", [1, 2, 5, 128])
+def test_a_frame_is_compared_with_the_last_new_frames(
+    together: int, remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many frames are compared at once; one that looks like an older frame is new."""
+    monkeypatch.setattr(view_skipping, "TOGETHER", together)
+    monkeypatch.setattr(view_skipping, "REMEMBERED", remembered)
+    draw = torch.Generator().manual_seed(together)
+    pictures = [1, 2, 3, 1, 3, *torch.randint(0, 7, (35,), generator=draw).tolist()]
+    expected = followed(pictures, remembered)
+    assert leaders(clip(*pictures), ViewSkipping(frames=True)) == expected
+    if remembered == 2:
+        assert expected[3] == 3 and expected[4] == 2  # 1 is the third-last new frame, 3 the last
+    assert (expected == followed(pictures, 1000)) is (remembered == 128)
+
+
+def compared(frames: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pairs of frames that are compared in a clip without copies."""
+    pairs: list[int] = []
+
+    def count(cells: torch.Tensor, others: torch.Tensor, threshold: float) -> torch.Tensor:
+        pairs.append(len(cells) * len(others))
+        return torch.ones(len(cells), len(others))
+
+    monkeypatch.setattr(view_skipping, "_changed", count)
+    assert leaders(torch.zeros(frames, 1, 8, 8), ViewSkipping(frames=True)) == tuple(range(frames))
+    return sum(pairs)
+
+
+def test_the_work_grows_with_the_length_of_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exponent from 1,000 to 16,000 frames; it is near 2 where every new frame is remembered."""
+    lengths = [1000, 4000, 16_000]
+    assert growth.fit(lengths, [compared(n, monkeypatch) for n in lengths])["exponent"] < 1.02
+    assert compared(16_000, monkeypatch) <= 16_000 * (view_skipping.REMEMBERED + view_skipping.TOGETHER)
+    monkeypatch.setattr(view_skipping, "REMEMBERED", 10**6)
+    assert growth.fit(lengths[:2], [compared(n, monkeypatch) for n in lengths[:2]])["exponent"] > 1.8
+
+
+def test_frames_are_read_in_order_as_they_are_decoded() -> None:
+    """A clip that is still being decoded is asked for its first frames first, and never for all of them at once."""
+    pixels, asked = clip(*[n % 3 for n in range(150)], size=8), []
+
+    class Frames:
+        shape = pixels.shape
+
+        def __getitem__(self, index: slice) -> torch.Tensor:
+            asked.append((index.start, min(index.stop, 150)))
+            return pixels[index]
+
+    assert leaders(Frames(), ViewSkipping(frames=True)) == tuple(n % 3 for n in range(150))  # type: ignore[arg-type]
+    assert asked == [(0, 64), (64, 128), (128, 150)]
 
 
 def test_frames_smaller_than_a_cell() -> None:

@@ -15,7 +15,7 @@ from bench.growth import fit, growth
 from bench.targets import check_targets
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.timing import Timings, phase, watched
-from vidcompress.errors import ArgumentError
+from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark import run as running
@@ -33,6 +33,7 @@ from vidcompress.tools.runs.journal import JournalError
 
 TOY: dict[str, Any] = {"scale": "tiny", "encoder_layers": 2, "decoder_layers": 3, "device": "cpu"}
 GEOMETRIES = ("llava-next-7b", "llava-onevision-0.5b", "llava-video-7b")
+NATIVE = ("qwen2.5-vl-7b", "qwen3-vl-8b", "qwen3.5-27b")
 
 
 def plan(geometry: str = "llava-onevision-0.5b", **changes: Any) -> BenchPlan:
@@ -66,6 +67,62 @@ def test_inputs_are_what_the_stock_model_takes(geometry: str) -> None:
             stock = made(**inputs).logits
             ours = made(**compress_inputs(made, inputs, "none")).logits
         assert torch.equal(stock, ours)
+
+
+@pytest.mark.parametrize("geometry", [*NATIVE, "gemma-3-4b"])
+def test_inputs_of_later_families_are_what_the_stock_model_takes(geometry: str) -> None:
+    """Patches with grids and token types; a toy of Qwen3.5 keeps a layer with attention among its four."""
+    frames = [] if geometry == "gemma-3-4b" else [3]
+    chosen = plan(geometry, sizes=[(260, 330)], frames=frames, decoder_layers=4)
+    made = make_model(chosen)
+    if geometry == "qwen3.5-27b":
+        assert made.config.text_config.layer_types == ["linear_attention"] * 3 + ["full_attention"]
+    for workload in chosen.workloads:
+        inputs = make_inputs(made, workload, 2, text_tokens=10, seed=0)
+        (views, *_), count, token = visual_shape(made.config, workload)
+        assert int((inputs["input_ids"] == token).sum()) == 2 * count
+        between = views - 1 if workload.frames and geometry != "qwen2.5-vl-7b" else 0
+        assert inputs["input_ids"].shape == (2, count + between + 10)
+        with torch.no_grad():  # raises where placeholders and features differ in number
+            stock = made(**inputs).logits
+            ours = made(**compress_inputs(made, inputs, "none")).logits
+        assert torch.equal(stock, ours)
+    result = run_bench(chosen, model=made)
+    for group in result["groups"]:
+        none, method = group["rows"]
+        assert none["skipped"] is method["skipped"] is None
+        assert none["paper"]["first_token_flops"] > method["paper"]["first_token_flops"]
+        visual = method["rounds"][0]["visual"]
+        assert (visual["total"], visual["sent"]) == (group["visual_tokens"], round(visual["total"] * 0.25))
+        # On paper the pixels are left out of what encoding holds.
+        assert 0 < none["paper"]["encode_bytes"] < 40 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("model_type", "message"),
+    [
+        (
+            "vipllava",
+            "of type 'vipllava' has no processor here, .* cannot draw them; measure on media of yours",
+        ),
+        ("glm4v", "inputs of glm4v are not drawn by bench; measure on media of yours with compare"),
+        ("mistral3", "inputs of mistral3 are not drawn by bench"),
+    ],
+)
+def test_inputs_that_cannot_be_drawn_are_refused(model_type: str, message: str) -> None:
+    from types import SimpleNamespace
+
+    with pytest.raises(UnsupportedInputError, match=message) as caught:
+        visual_shape(SimpleNamespace(model_type=model_type), Workload("image", size=(64, 64)))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_native_families_are_refused_by_bench() -> None:
+    chosen = plan("qwen3-vl-8b", sizes=[(260, 330)], media=True)
+    with pytest.raises(
+        UnsupportedInputError, match="leave out --decode, --image and --video, or measure with"
+    ):
+        run_bench(chosen)
 
 
 def test_words_are_never_placeholders(model: Any) -> None:

@@ -108,7 +108,5 @@ def test_what_is_not_known_is_refused() -> None:
         estimate("qwen3-vl-8b", frames=4, frame_size=(0, 1))
     with pytest.raises(UnsupportedModelError, match="mixture of experts"):
         estimate(qwen_model("qwen3_vl_moe"))
-    with pytest.raises(
-        UnsupportedModelError, match="'qwen3_5' has decoder layers of linear_attention, whose"
-    ):
-        estimate(qwen_model("qwen3_5"))
+    with pytest.raises(UnsupportedModelError, match="'qwen3_5_moe' is a mixture of experts"):
+        estimate(qwen_model("qwen3_5_moe"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 import torch
@@ -24,6 +25,15 @@ _SETTINGS: Final = (
     "return_dict",
 )
 """Arguments of these functions that describe no pixels."""
+_OF_ENCODERS: Final = (
+    "pooler_output",
+    "deepstack_features",
+    "hidden_state",
+    "hidden_states",
+    "attentions",
+    "image_embeds",
+)
+"""Endings of fields of encoder outputs that are features, or inner states of the encoder."""
 _PLACEHOLDERS: Final[Mapping[Modality, tuple[str, ...]]] = {
     "image": ("image_token_id", "image_token_index"),
     "video": ("video_token_id", "video_token_index"),
@@ -144,8 +154,16 @@ def read_features(output: Any, runs: list[int], who: str) -> tuple[list[Tensor],
         whether the features came as a list.
 
     Raises:
-        UnsupportedModelError: features before the projector, or entries that are no (token, D).
+        UnsupportedModelError: features before the projector, entries that are no (token, D), or fields that the model
+            may read behind its language model.
     """
+    declared = [field.name for field in fields(output)] if is_dataclass(output) else []
+    others = [name for name in declared if not name.endswith(_OF_ENCODERS)]
+    if others:
+        raise UnsupportedModelError(
+            f"{who}: its encoder gives {', '.join(others)} beside its features, which the model may read; write an "
+            "adapter, see docs/guide-family.md"
+        )
     pooled = getattr(output, "pooler_output", None)
     if pooled is None:
         raise UnsupportedModelError(

@@ -20,7 +20,7 @@ class ViewSkipping:
     """View skipping: the views that are not encoded.
 
     Attributes:
-        frames: frames that look like an earlier one are not encoded.
+        frames: frames that look like one of the last 128 frames that were new are not encoded.
         crops: crops to which the method gives no tokens, by the thumbnail alone, are not encoded.
         threshold: largest change of a cell of 8 x 8 pixels that does not count, in units of `pixel_values`.
         area: share of the cells, 0 to 1, that may change before a frame counts as new.

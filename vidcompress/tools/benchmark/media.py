@@ -13,6 +13,7 @@ import numpy as np
 
 from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.core.devices import input_device
+from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import load_image, read_video
 from vidcompress.media.preprocessing.pixel_config import read_recipe
 from vidcompress.media.preprocessing.processor import Processor
@@ -28,6 +29,11 @@ MEDIA_PHASES = ("decode_video", "preprocess")
 def pixel_processor(model: Any, device: Any = None) -> Processor:
     """Return the family's processor without a tokenizer, for pixels only; pixel settings follow from the config."""
     family = get_family(model.config.model_type)
+    if family.native is not None:
+        raise UnsupportedInputError(
+            f"files are not prepared for {family.model_type} by bench; leave out --decode, --image and --video, or "
+            "measure with compare"
+        )
     geometry = read_geometry(model.config, crops=family.crops)
     recipe = read_recipe({}, geometry, "the config")
     return Processor(

@@ -13,7 +13,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedModelError
 from vidcompress.tools.benchmark.plan import TINY_SIDE, BenchPlan
 
-_TINY_PATCH, _TINY_WORDS = 14, 128
+_TINY_PATCH, _TINY_HEAD, _TINY_WORDS = 14, 16, 128
 _TINY = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
 
 
@@ -85,27 +85,42 @@ def tiny(config: Any) -> Any:
     """Reduce a config's widths, vocabulary and resolution to a toy's; layers, crops and tokens per view are adapted.
 
     Args:
-        config: of a LLaVA family; changed and returned. A view becomes 4 x 4 patches, and a canvas keeps its crops.
+        config: of a named geometry; changed and returned. A view becomes 4 x 4 patches, and a canvas keeps its crops;
+            an encoder of patches keeps their size, and with it the number of tokens.
     """
     vision, text = config.vision_config, config.get_text_config()
-    old = vision.image_size
     for part in (vision, text):
         for name, value in _TINY.items():
             setattr(part, name, value)
-    merge = round(1 / downsample_ratio(config))
-    sizes = (TINY_SIDE, _TINY_PATCH // merge)
-    paired = isinstance(old, (list, tuple))  # InternViT's config has both sides of a square
-    vision.image_size, vision.patch_size = ([size, size] if paired else size for size in sizes)
-    text.num_key_value_heads, text.head_dim, text.vocab_size = 2, 16, _TINY_WORDS
+    text.num_key_value_heads, text.head_dim, text.vocab_size = 2, _TINY_HEAD, _TINY_WORDS
     text.bos_token_id = text.eos_token_id = None
-    if getattr(config, "image_grid_pinpoints", None):
-        config.image_grid_pinpoints = [
-            [side // old * TINY_SIDE for side in pair] for pair in config.image_grid_pinpoints
-        ]
+    if hasattr(vision, "image_size"):
+        _tiny_views(config, vision)
+    else:
+        vision.num_heads, vision.out_hidden_size = _TINY["num_attention_heads"], _TINY["hidden_size"]
+        text.rope_parameters |= {"mrope_section": [2, 3, 3], "partial_rotary_factor": 1.0}  # half a head
+        if "linear_attention" in (getattr(text, "layer_types", None) or ()):
+            text.linear_num_key_heads, text.linear_num_value_heads = 2, 4
+            text.linear_key_head_dim = text.linear_value_head_dim = _TINY_HEAD
     config.image_token_id = config.image_token_index = _TINY_WORDS - 2
     if getattr(config, "video_token_id", None) is not None:
         config.video_token_id = config.video_token_index = _TINY_WORDS - 1
     return config
+
+
+def _tiny_views(config: Any, vision: Any) -> None:
+    """Reduce the views of an encoder of one size to 4 x 4 patches, and to half as many tokens a side for Gemma."""
+    old = vision.image_size
+    merge = 1 if hasattr(config, "mm_tokens_per_image") else round(1 / downsample_ratio(config))
+    sizes = (TINY_SIDE, _TINY_PATCH // merge)
+    paired = isinstance(old, (list, tuple))  # InternViT's config has both sides of a square
+    vision.image_size, vision.patch_size = ([size, size] if paired else size for size in sizes)
+    if hasattr(config, "mm_tokens_per_image"):
+        config.mm_tokens_per_image = (TINY_SIDE // _TINY_PATCH // 2) ** 2
+    if getattr(config, "image_grid_pinpoints", None):
+        config.image_grid_pinpoints = [
+            [side // old * TINY_SIDE for side in pair] for pair in config.image_grid_pinpoints
+        ]
 
 
 def weights_bytes(model: Any) -> int:

@@ -221,10 +221,12 @@ class BenchPlan:
 
 
 def _toy(side: int, geometry: str | None) -> int:
-    """Return a side in pixels with as many crops at the toy's resolution as `side` at the real one."""
+    """Return a side in pixels with as many crops at the toy's resolution as `side` at the real one; for an encoder of
+    patches the side itself.
+    """
     from vidcompress.loading.known_shapes import known_shapes
 
-    real = int(known_shapes()[str(geometry)].encoder["image_size"])
+    real = int(known_shapes()[str(geometry)].encoder.get("image_size", TINY_SIDE))
     return max(1, round(side * TINY_SIDE / real))
 
 

@@ -8,7 +8,6 @@ from vidcompress.errors import VidcompressError
 from vidcompress.tools.benchmark.row import BenchRow, Workload
 from vidcompress.tools.cost import estimate
 from vidcompress.tools.cost.model import Model, model_of
-from vidcompress.tools.cost.operations import PRECISIONS
 
 
 def cost_model(model: Any) -> Model | None:
@@ -51,13 +50,10 @@ def roofline_of_row(
         )
     except VidcompressError:
         return None
-    vision = cost.geometry.encoder
-    size = PRECISIONS[dtype]
-    pixels = batch * cost.views * vision.channels * vision.image_size**2 * size
     return {
         "first_token_flops": cost.prefill_flops["everything"],
         "parts": cost.parts,
         "kv_cache_bytes": cost.kv_cache_bytes,
-        "encode_bytes": cost.memory.encode - pixels,
+        "encode_bytes": cost.memory.encode - cost.memory.pixels,
         "prefill_bytes": cost.memory.prefill,
     }

@@ -38,9 +38,10 @@ class Estimate:
         visual: per prompt: `total` positions, `sent`, `separators` among these, `per_layer` and their `average`.
         views: encoded per prompt.
         prefill_flops: operations to the first token by convention: `llm_viewer`, `fastv` (both: the language model
-            alone at its visual tokens) and `everything`.
+            alone at its visual tokens) and `everything`. The first two are left out where `undefined` says why.
         parts: of `everything`: `encoder`, `projector`, `selection`, `decoder` at visual tokens alone, and the additions
             of `separators`, `text` and the `lm_head`.
+        undefined: reason why `llm_viewer` and `fastv` have no figure for this decoder; None where they do.
         decode_flops: of all tokens after the first, by `llm_viewer` and `everything`.
         kv_cache_bytes: after prefill.
         memory: see `Memory`.
@@ -66,6 +67,7 @@ class Estimate:
     kv_cache_bytes: int
     memory: Memory
     time_s: dict[str, dict[str, float]] = field(repr=False)
+    undefined: str | None = None
 
     def __repr__(self) -> str:
         asked = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
@@ -261,13 +263,18 @@ def _estimate(
         "decoder": everything.decoder(shape.decoder, rows, tokens, size),
         "lm_head": [everything.head(shape.decoder, rows, size)],
     }
-    # Steps differ by one token in the cache, so the middle one is the mean.
-    step = (
-        everything.decode_step(shape.decoder, rows, [n + (new - 2) / 2 for n in tokens], size)
-        if new > 1
-        else []
-    )
-    budget = settings.budget
+    step = everything.decode_step(shape.decoder, rows, tokens, new, size) if new > 1 else []
+    budget, undefined = settings.budget, llm_viewer.undefined(shape.decoder)
+    prefill = {"everything": int(sum(total(part) for part in run.values()))}
+    decode = {"everything": int((new - 1) * total(step))}
+    if undefined is None:
+        viewed, later = (
+            rows * count(shape.decoder, load.tokens)
+            for count in (llm_viewer.prefill_flops, llm_viewer.decode_flops)
+        )
+        formula = rows * fastv.prefill_flops(shape.decoder, load.tokens)
+        prefill = {"llm_viewer": viewed, "fastv": formula, **prefill}
+        decode = {"llm_viewer": (new - 1) * later, **decode}
     return Estimate(
         model=model.name,
         geometry=shape,
@@ -287,16 +294,9 @@ def _estimate(
             "per_layer": list(load.visual),
         },
         views=load.views,
-        prefill_flops={
-            "llm_viewer": rows * llm_viewer.prefill_flops(shape.decoder, load.tokens),
-            "fastv": rows * fastv.prefill_flops(shape.decoder, load.tokens),
-            "everything": int(sum(total(part) for part in run.values())),
-        },
+        prefill_flops=prefill,
         parts=_parts(shape, run, load, rows, size),
-        decode_flops={
-            "llm_viewer": (new - 1) * rows * llm_viewer.decode_flops(shape.decoder, load.tokens),
-            "everything": int((new - 1) * total(step)),
-        },
+        decode_flops=decode,
         kv_cache_bytes=kv_bytes(shape.decoder, rows, tokens, size),
         memory=memory(
             shape,
@@ -309,6 +309,7 @@ def _estimate(
             size=size,
         ),
         time_s={name: _times(run, step, new, name, dtype) for name in DEVICES},
+        undefined=undefined,
     )
 
 

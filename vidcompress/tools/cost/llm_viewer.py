@@ -21,6 +21,16 @@ BLOCK = 128
 """Most query rows of a block of its fused attention; fewer where heads are narrower."""
 
 
+def undefined(shape: DecoderShape) -> str | None:
+    """Return why its formula and FastV's say nothing of a decoder: not all layers attend to the whole prompt."""
+    linear, windows = (sum(kind == name for kind in shape.kinds) for name in ("linear", "window"))
+    if linear:
+        return f"{linear} of {shape.layers} decoder layers are linear attention"
+    if windows:
+        return f"{windows} of {shape.layers} decoder layers attend within a window of {shape.window:,} tokens"
+    return None
+
+
 def layer(
     shape: DecoderShape, queries: int, keys: int, *, size: int = 2, fused: bool = False
 ) -> list[Operation]:

@@ -23,6 +23,7 @@ from vidcompress.core.pruning.composed import Composed
 from vidcompress.core.reductions import DEVICE_BLOCK
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.llm_pruning.hooks import check_kinds
 from vidcompress.tools.cost.encoder_work import Grid, square
 
 DEFAULT_FRAME = (480, 640)
@@ -105,6 +106,7 @@ def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings
 
     Raises:
         BudgetError: a budget out of reach. UnsupportedInputError: the method or the family takes no such input.
+        UnsupportedModelError: the method drops tokens inside a decoder where that cannot be.
     """
     layers, method = geometry.decoder.layers, settings.method
     if prompt.visual_tokens is not None:
@@ -115,6 +117,7 @@ def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings
     sent, budget = sum(load.sent for load in loads), sum(settings.budget.split(lengths))
     visual = [sent] * layers
     if method.inside is not None:
+        check_kinds(adapter)
         visual = method.inside.plan_layers(
             sent, budget, layers, ratio=settings.budget.ratio, reference=settings.policy == "reference"
         ).per_layer()

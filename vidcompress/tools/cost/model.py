@@ -62,7 +62,7 @@ def model_of(model: Any) -> Model:
         if serves(kind):
             raise UnsupportedModelError(
                 f"model={name!r} is of type {kind!r}, which the generic adapter serves: the tokens of its pictures are "
-                f"known where they are encoded only, so cost cannot count them; known: {', '.join(ADAPTERS.names())}"
+                "known where they are encoded only, so cost cannot count them; measure on media of yours with compare"
             )
         raise UnsupportedModelError(
             f"model={name!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"

@@ -47,7 +47,9 @@ def _operations(rows: Sequence[Estimate]) -> Table:
     lines = []
     for row in rows:
         flops = row.prefill_flops
-        cells = [_tera(flops[name]) for name in ("llm_viewer", "fastv", "everything")]
+        cells = [
+            _tera(flops[name]) if name in flops else "-" for name in ("llm_viewer", "fastv", "everything")
+        ]
         ratio = rows[0].prefill_flops["everything"] / flops["everything"]
         split = [_tera(row.parts[name]) for name in parts]
         lines.append([label(row), f"{row.visual['average']:,.0f}", *cells, f"{ratio:.2f} x", *split])
@@ -57,6 +59,12 @@ def _operations(rows: Sequence[Estimate]) -> Table:
 def _meaning(rows: Sequence[Estimate]) -> list[str]:
     last = rows[-1]
     left = f"{_tera(last.left_out)} of {_tera(last.prefill_flops['everything'])} T"
+    if last.undefined is not None:
+        return [
+            "llm_viewer and fastv have no figure: their formulas take every decoder layer for attention over the "
+            f"whole prompt, and {last.undefined}. everything: the sum of the columns after ratio, each layer as what "
+            "it is. ratio: the speed-up of the first token that the operations allow."
+        ]
     return [
         "llm_viewer and fastv are how papers count: the language model at its visual tokens alone. They differ by "
         "about 2.5 times, and both leave out encoder, projector, selection, separators and text: "
@@ -66,7 +74,9 @@ def _meaning(rows: Sequence[Estimate]) -> list[str]:
 
 
 def _memory(rows: Sequence[Estimate]) -> Table:
-    heads = ["GB", "weights", "KV cache", "encode", "prefill", "peak", "above weights"]
+    states = any(row.memory.state for row in rows)
+    heads = ["GB", "weights", "KV cache", *(["state"] if states else []), "encode", "prefill", "peak"]
+    heads.append("above weights")
     lines = [
         [label(row)]
         + [
@@ -74,6 +84,7 @@ def _memory(rows: Sequence[Estimate]) -> Table:
             for number in (
                 row.memory.weights,
                 row.kv_cache_bytes,
+                *([row.memory.state] if states else []),
                 row.memory.encode,
                 row.memory.prefill,
                 row.memory.peak,

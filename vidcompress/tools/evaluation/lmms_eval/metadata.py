@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vidcompress.qa.visual_qa import VisualQA
+from vidcompress.session.prompt import served_positions
 from vidcompress.tools.evaluation.lmms_eval.conventions import Convention
 from vidcompress.tools.runs.memory import resident_peak
 
@@ -45,7 +46,7 @@ def run_metadata(qa: VisualQA, convention: Convention, batch_size: int) -> dict[
         "settings": {
             "policy": chosen.policy,
             "separators": chosen.resolved_separators,
-            "positions": chosen.resolved_positions,
+            "positions": served_positions(qa.pipeline.adapter, chosen).resolved_positions,
             "view_text": chosen.view_text,
             "mass": chosen.resolved_mass,
             "mass_strength": chosen.mass_strength,

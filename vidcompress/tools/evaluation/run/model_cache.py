@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from vidcompress.adapters.base import adapter_for
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import resolve
 from vidcompress.qa import VisualQA
+from vidcompress.session.prompt import served_positions
 from vidcompress.tools.evaluation.run.sweep import ModelSpec
 
 _SAMPLE = 1024**2
@@ -126,20 +129,28 @@ def _files(folder: Path) -> Iterable[Path]:
     return [names[name] for name in sorted(names) if name != "TRAINING.json"]
 
 
-def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
+def run_metadata(
+    spec: ModelSpec, model: Any, processor: Any, chosen: CompressionConfig, *, clips: bool
+) -> dict[str, Any]:
     """Metadata of a loaded model as JSON values: `model` and `settings`.
 
     Args:
         spec: the requested model.
         model, processor: the loaded ones.
-        clips: whether the task has clips; the checkpoint's frame rule is then the default, and stated.
+        chosen: configuration of the row; its positions are stated as the family serves them.
+        clips: whether the task has clips; the checkpoint's number of frames, or its rate, is then the default.
     """
-    config = model.config
-    frames, stated = spec.num_frames, {}
-    if clips and frames is None and spec.fps is None:
-        frames = processor.frame_rule.usual  # None where they follow from the length of a clip
-        frames = None if frames is None else min(frames, spec.max_frames or frames)
-        stated = {"frame_rule": repr(processor.frame_rule)}
+    config, rule = model.config, processor.frame_rule
+    frames, fps, most = spec.num_frames, spec.fps, spec.max_frames
+    stated = {}
+    if clips and frames is None and fps is None:
+        stated = {"frame_rule": repr(rule)}
+        fps, usual = getattr(rule, "fps", None), rule.usual
+        bounds = [bound for bound in (most, usual) if bound is not None]
+        if fps is None:  # else they follow from the length of a clip
+            frames = min(bounds, default=None)
+        else:
+            most = min(bounds, default=None)
     return {
         "model": {
             "name": spec.shown,
@@ -154,5 +165,8 @@ def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) ->
             "device": str(input_device(model)),
             "num_frames": frames,
             **stated,
+            "fps": fps,
+            "max_frames": most,
+            "positions": served_positions(adapter_for(model), chosen).resolved_positions,
         },
     }

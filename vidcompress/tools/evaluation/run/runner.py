@@ -155,13 +155,14 @@ class Runner:
         def load() -> Any:
             loaded = self.models(spec)
             if self.ranks.first:
+                clips = any(item.video is not None for item in items)
                 log.add(
                     "start",
                     processes=self.ranks.size,
                     answered=len(state.done),
                     corrupt=state.corrupt,
                     provenance=_provenance(),
-                    **run_metadata(row.model, *loaded, clips=any(item.video is not None for item in items)),
+                    **run_metadata(row.model, *loaded, row.settings, clips=clips),
                 )
             return loaded
 
