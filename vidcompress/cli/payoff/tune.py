@@ -174,7 +174,7 @@ def _run(
     from vidcompress.tools.evaluation.run.distributed import Ranks
     from vidcompress.tools.evaluation.run.progress import show_progress
     from vidcompress.tools.evaluation.tuning import tune as run_tuning
-    from vidcompress.tools.evaluation.tuning.tune import check_agreement, tuning_sweep
+    from vidcompress.tools.evaluation.tuning.run_tuning import check_agreement, tuning_sweep
 
     name = model or DEFAULT_MODEL
     check_agreement(agreement)

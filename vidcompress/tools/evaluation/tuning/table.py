@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vidcompress.table import Table
 from vidcompress.tools.evaluation.tuning.agreement import Agreement, least_questions, questions_needed
-from vidcompress.tools.evaluation.tuning.tune import TunedRow, Tuning
+from vidcompress.tools.evaluation.tuning.run_tuning import TunedRow, Tuning
 
 HEAD = ("retention", "method", "equal", "share", "95 % interval", "says", "tokens", "score")
 NOT_TESTED = "not tested"
