@@ -28,6 +28,8 @@ from vidcompress.cli.options import (
     Only,
     Preset,
     Quantization,
+    read_list,
+    read_numbers,
 )
 from vidcompress.cli.show import show, show_all
 
@@ -147,7 +149,10 @@ def tune(
         "batch_size": batch_size,
         "max_new_tokens": max_new_tokens,
     }
-    budgets = {"ratios": _listed(retention_ratios), "max_tokens": _counts(max_tokens)}
+    budgets = {
+        "ratios": None if retention_ratios is None else read_list(retention_ratios),
+        "max_tokens": None if max_tokens is None else read_numbers("max_tokens", max_tokens),
+    }
     with quiet():
         tuning = _run(model, task or f"data:{data}", method, budgets, agreement, not only, out, settings)
     if tuning is None:
@@ -219,19 +224,3 @@ def _commands(tuning: Tuning, model: str | None) -> list[str]:
     words = ["vidcompress", "ask", *(["--model", model] if model else []), "--method", tuning.method]
     words += [f"--{name.replace('_', '-')}", f"{amount:g}" if isinstance(amount, float) else str(amount)]
     return [f"{shlex.join(words)} QUESTION FILE"]
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _counts(text: str | None) -> list[int] | None:
-    from vidcompress.errors import ArgumentError
-
-    parts = _listed(text)
-    try:
-        return None if parts is None else [int(part) for part in parts]
-    except ValueError:
-        raise ArgumentError(
-            f"--max-tokens={text!r}: must be whole numbers with commas between them, as 128,64"
-        ) from None
