@@ -1,4 +1,4 @@
-"""Does serving with fewer tokens pay on a small machine? A random Qwen2.5-VL of 0.2 B through `vidcompress bench --serve`.
+"""Does serving with fewer tokens pay on a small machine? A random Qwen2.5-VL of 0.2 B through `bench --serve`.
 
     python scripts/bench_server.py --folder runs/bench-server --out docs/results/serve_cpu.json
 
@@ -18,7 +18,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-SERVER = "--dtype {dtype} --max-model-len 2048 --max-num-seqs 8 --max-num-batched-tokens 2048 --skip-mm-profiling --enforce-eager"
+SERVER = (
+    "--dtype {dtype} --max-model-len 2048 --max-num-seqs 8 --max-num-batched-tokens 2048 --skip-mm-profiling "
+    "--enforce-eager"
+)
 """Arguments of vLLM's server: what a small machine can hold."""
 
 
@@ -26,10 +29,11 @@ def write_model(folder: Path) -> Path:
     """Write a random Qwen2.5-VL of 12 decoder layers 896 wide and 8 encoder layers 640 wide, as on the hub."""
     if (folder / "config.json").exists():
         return folder
-    import processor_cases as cases
     import torch
-    from qwen_folder import TEMPLATE
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    import processor_cases as cases
+    from qwen_folder import TEMPLATE
 
     tokenizer = cases.bytes_tokenizer()
     ids = {
@@ -88,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="of the model and the journal")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", help="instead of the random one")
-    parser.add_argument("--method", default="vidcom2")
+    parser.add_argument("--method", default="globalcom2")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("rest", nargs="*", help="options of bench, behind --")
     given = parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,12 @@ def bench_servers(
         raise ArgumentError(f"--{option} cannot go with --serve; leave it out")
     method = ",".join(methods or ["globalcom2"])
     if "," in method:
-        raise ArgumentError(f"--methods={method!r}: a server has one method; name one")
+        raise ArgumentError(f"--methods={method!r}: must be one method, that of the server")
     shapes = [read_size("--sizes", part)[::-1] for part in read_list(sizes)] or [(224, 224)]
     lengths = read_numbers("new_tokens", new_tokens)
     for name, values in (("sizes", shapes), ("new-tokens", lengths)):
         if len(values) != 1:
-            raise ArgumentError(f"--{name}: with --serve it is one, and {len(values)} were given; name one")
+            raise ArgumentError(f"--{name}: must be one with --serve, and {len(values)} were given")
     models = [text for text in serve if not is_address(text)]
     if models and len(serve) > 1:
         raise ArgumentError(
@@ -103,42 +104,32 @@ def _measured(
     journal: Path | None,
     minutes: float | None,
 ) -> dict[str, Any]:
+    from vidcompress.errors import VidcompressError
     from vidcompress.progress import measurement_progress
-    from vidcompress.tools.benchmark.serving import ServePlan, run_serve
+    from vidcompress.tools.benchmark.serving import ServePlan, forecast, run_serve
     from vidcompress.tools.benchmark.serving.client import check_client
     from vidcompress.tools.benchmark.serving.server import running_servers
 
     check_client()
     seconds = None if minutes is None else minutes * 60
-    ServePlan(["http://127.0.0.1:1"], **traffic)  # errors are raised before a server starts
-    if not models:
-        plan = ServePlan(list(serve), **traffic)
-        with measurement_progress() as on_step:
-            result = run_serve(plan, journal=journal, seconds=seconds, on_step=on_step)
-        return _with_forecast(plan, result, method, model, dtype)
-    with tempfile.TemporaryDirectory(prefix="vidcompress-servers-") as logs:
-        words = shlex.split(server_arguments)
-        with running_servers(models[0], method=method, arguments=words, folder=Path(logs)) as addresses:
+    plan = ServePlan(
+        ["stock=http://127.0.0.1:1", "vidcompress=http://127.0.0.1:2"] if models else list(serve), **traffic
+    )
+    known = model or next(iter(models), None)
+    # Errors are raised before a server starts or an hour is measured.
+    expected = None if known is None else forecast(plan, known, method=method, dtype=dtype)
+    with ExitStack() as stack:
+        if models:
+            logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidcompress-servers-"))
+            words = shlex.split(server_arguments)
+            addresses = stack.enter_context(
+                running_servers(models[0], method=method, arguments=words, folder=Path(logs))
+            )
             plan = ServePlan(addresses, **traffic)
-            with measurement_progress() as on_step:
-                result = run_serve(plan, journal=journal, seconds=seconds, on_step=on_step)
-    return _with_forecast(plan, result, method, model or models[0], dtype)
-
-
-def _with_forecast(
-    plan: Any, result: dict[str, Any], method: str, model: str | None, dtype: str
-) -> dict[str, Any]:
-    """Add the forecast where the model's config can be read: that which was named, or that which the server has."""
-    from vidcompress.errors import VidcompressError
-    from vidcompress.tools.benchmark.serving import forecast
-
+        on_step = stack.enter_context(measurement_progress())
+        result = run_serve(plan, journal=journal, seconds=seconds, on_step=on_step)
     root = next(iter(result["servers"].values()))["root"]
-    name = model or (root if Path(root).is_dir() else None)
-    if name is None:
-        return {**result, "forecast": None}
-    try:
-        return {**result, "forecast": forecast(plan, name, method=method, dtype=dtype)}
-    except VidcompressError:
-        if model is not None:
-            raise
-        return {**result, "forecast": None}
+    if expected is None and Path(root).is_dir():
+        with suppress(VidcompressError):  # a forecast that was not asked for
+            expected = forecast(plan, root, method=method, dtype=dtype)
+    return {**result, "forecast": expected}
