@@ -17,6 +17,9 @@ from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import read_list, read_numbers, read_size
 from vidcompress.cli.show import show, show_all
 
+NOWHERE = ["stock=http://127.0.0.1:1", "vidcompress=http://127.0.0.1:2"]
+"""Addresses of servers that are not started yet."""
+
 
 def bench_servers(
     serve: Sequence[str],
@@ -51,6 +54,7 @@ def bench_servers(
     Raises:
         ArgumentError: an option does not go with servers, or a value is not allowed.
     """
+    from vidcompress.checks import word
     from vidcompress.errors import ArgumentError
     from vidcompress.tools.benchmark.serving.plan import is_address
 
@@ -65,6 +69,8 @@ def bench_servers(
     for name, values in (("sizes", shapes), ("new-tokens", lengths)):
         if len(values) != 1:
             raise ArgumentError(f"--{name}: must be one with --serve, and {len(values)} were given")
+    for text in serve:
+        word("--serve", text, "http://127.0.0.1:8000")
     models = [text for text in serve if not is_address(text)]
     if models and len(serve) > 1:
         raise ArgumentError(
@@ -112,9 +118,7 @@ def _measured(
 
     check_client()
     seconds = None if minutes is None else minutes * 60
-    plan = ServePlan(
-        ["stock=http://127.0.0.1:1", "vidcompress=http://127.0.0.1:2"] if models else list(serve), **traffic
-    )
+    plan = ServePlan(NOWHERE if models else list(serve), **traffic)
     known = model or next(iter(models), None)
     # Errors are raised before a server starts or an hour is measured.
     expected = None if known is None else forecast(plan, known, method=method, dtype=dtype)

@@ -83,7 +83,7 @@ def served_model(url: str, seconds: float = 30.0) -> dict[str, Any]:
         return {"id": str(entry["id"]), "root": str(entry.get("root") or entry["id"])}
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ServerError(
-            f"serve={url!r}: {url + MODELS} lists no model; name the address of an OpenAI-compatible server"
+            f"serve={url!r}: {url + MODELS} lists no model; pass the address of an OpenAI-compatible server"
         ) from error
 
 
@@ -208,5 +208,5 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise ServerError(
-            f"serve={url!r} cannot be reached ({one_line(error)}); start the server, or name its address"
+            f"serve={url!r} cannot be reached ({one_line(error)}); start the server, or pass its address"
         ) from error

@@ -26,6 +26,7 @@ from vidcompress.tools.runs.process_group import SERVED, end_group, last_lines, 
 HOST = "127.0.0.1"
 PLUGIN = "vidcompress.serving.plugin"
 """Module that names the models which compress within vLLM."""
+TRUST = "--trust-request-mm-kwargs"
 READY = 900.0
 """Seconds that a server may take until it answers."""
 
@@ -86,7 +87,8 @@ def server_commands(model: str, method: str, arguments: Sequence[str] = ()) -> d
     overrides = plugin.hf_overrides(_architecture(source), method=method, retention_ratio=1.0)
     # The console script of some builds is broken; the module is the same server.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", source, *arguments]
-    return {STOCK: command, COMPRESSED: [*command, "--hf-overrides", json.dumps(overrides)]}
+    # By default vLLM's server refuses what a request asks of the processor; here all clients are this process.
+    return {STOCK: command, COMPRESSED: [*command, "--hf-overrides", json.dumps(overrides), TRUST]}
 
 
 @contextmanager
