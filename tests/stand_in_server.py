@@ -46,6 +46,9 @@ class StandIn:
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "stand-in", "root": "/nowhere/stand-in"}]})
 
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.1"})
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         arrived = time.perf_counter()
         body = await request.json()
@@ -106,6 +109,7 @@ class StandIn:
             self._slots = asyncio.Semaphore(self.width)
             app = web.Application(client_max_size=2**26)
             app.router.add_get("/v1/models", self.models)
+            app.router.add_get("/version", self.version)
             app.router.add_post("/v1/chat/completions", self.chat)
             runner = web.AppRunner(app, shutdown_timeout=0.1)
             await runner.setup()

@@ -121,6 +121,17 @@ def test_a_server_that_is_not_there_is_one_error() -> None:
     assert exchanges[0].error is not None and exchanges[0].first is None
 
 
+def test_the_model_of_a_server_and_its_version(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert served_model(server.url) == {"id": "stand-in", "root": "/nowhere/stand-in", "version": "0.1"}
+    with pytest.raises(ServerError, match="cannot be reached"):
+        served_model(server.url + "/elsewhere")
+    monkeypatch.setattr("vidcompress.tools.benchmark.serving.client.VERSION", "/no-such-page")
+    assert served_model(server.url)["version"] is None
+    monkeypatch.setattr("vidcompress.tools.benchmark.serving.client.MODELS", "/version")
+    with pytest.raises(ServerError, match="lists no model; pass the address of an OpenAI-compatible server"):
+        served_model(server.url)
+
+
 def test_a_key_of_the_server_is_sent(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     drive(server.url, bodies(1), 1)
     monkeypatch.setenv("VLLM_API_KEY", "abc")

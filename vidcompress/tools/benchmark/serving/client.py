@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = "VLLM_API_KEY"
 """Variable with the key of a server that asks for one; vLLM's server reads the same."""
-CHAT, MODELS = "/v1/chat/completions", "/v1/models"
+CHAT, MODELS, VERSION = "/v1/chat/completions", "/v1/models", "/version"
 MOST_SAID = 300
 """Most characters of a server's error that are kept."""
 
@@ -61,7 +61,7 @@ def check_client() -> None:
 
 
 def served_model(url: str, seconds: float = 30.0) -> dict[str, Any]:
-    """Return `id` and `root` of the model that a server has.
+    """Return `id` and `root` of the model that a server has, and its `version` where it states one, as vLLM does.
 
     Args:
         url: of the server, without `/v1`.
@@ -71,16 +71,20 @@ def served_model(url: str, seconds: float = 30.0) -> dict[str, Any]:
         ServerError: it cannot be reached, or lists no model.
     """
 
-    async def ask() -> Any:
-        async with _session(seconds) as session, session.get(url + MODELS) as response:
-            response.raise_for_status()
-            return await response.json(content_type=None)
+    async def ask() -> tuple[Any, Any]:
+        async with _session(seconds) as session:
+            async with session.get(url + MODELS) as response:
+                response.raise_for_status()
+                listed = await response.json(content_type=None)
+            async with session.get(url + VERSION) as response:
+                return listed, await response.json(content_type=None) if response.status == 200 else {}
 
     with _reaching(url):
-        listed = asyncio.run(ask())
+        listed, stated = asyncio.run(ask())
     try:
         entry = listed["data"][0]
-        return {"id": str(entry["id"]), "root": str(entry.get("root") or entry["id"])}
+        version = str(stated["version"]) if isinstance(stated, dict) and "version" in stated else None
+        return {"id": str(entry["id"]), "root": str(entry.get("root") or entry["id"]), "version": version}
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ServerError(
             f"serve={url!r}: {url + MODELS} lists no model; pass the address of an OpenAI-compatible server"
