@@ -273,12 +273,17 @@ def _servers() -> None:
     }
     result = {
         "plan": plan.to_dict(),
-        "servers": {name: {"id": "owner/name", "root": "owner/name"} for name, _ in plan.servers},
+        "servers": {name: {"id": "owner/name", "version": None} for name, _ in plan.servers},
         "groups": [group],
         "complete": True,
         "provenance": {"machine": "a processor, 2 cores", "device": "cpu"},
     }
-    with mock.patch("vidcompress.tools.benchmark.serving.run_serve", return_value=result):
+    serving = "vidcompress.tools.benchmark.serving"
+    model = {"id": "owner/name", "root": "owner/name", "version": None}
+    with (
+        mock.patch(f"{serving}.run_serve", return_value=result),
+        mock.patch(f"{serving}.client.served_model", return_value=model),
+    ):
         words = ["--serve", "http://a:1", "--serve", "http://b:2", "--model", "qwen2.5-vl-7b"]
         _run("bench", *words, "--sizes", "672x672", "--batch-sizes", "1,16", "--new-tokens", "64")
 

@@ -113,7 +113,7 @@ def _measured(
     from vidcompress.errors import VidcompressError
     from vidcompress.progress import measurement_progress
     from vidcompress.tools.benchmark.serving import ServePlan, forecast, run_serve
-    from vidcompress.tools.benchmark.serving.client import check_client
+    from vidcompress.tools.benchmark.serving.client import check_client, served_model
     from vidcompress.tools.benchmark.serving.server import running_servers
 
     check_client()
@@ -130,9 +130,10 @@ def _measured(
                 running_servers(models[0], method=method, arguments=words, folder=Path(logs))
             )
             plan = ServePlan(addresses, **traffic)
+        served = {url: served_model(url) for _, url in plan.servers}
         on_step = stack.enter_context(measurement_progress())
-        result = run_serve(plan, journal=journal, seconds=seconds, on_step=on_step)
-    root = next(iter(result["servers"].values()))["root"]
+        result = run_serve(plan, journal=journal, seconds=seconds, on_step=on_step, known_models=served)
+    root = next(iter(served.values()))["root"]
     if expected is None and Path(root).is_dir():
         with suppress(VidcompressError):  # a forecast that was not asked for
             expected = forecast(plan, root, method=method, dtype=dtype)

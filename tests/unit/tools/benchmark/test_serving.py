@@ -215,6 +215,9 @@ def test_figures_are_those_of_the_delays() -> None:
     text = "\n".join(table.text() for table in serve_tables(result)) + serve_footer(result)
     assert "1 request at once" in text and "4 requests at once" in text and "vidcompress 0.2" in text
     assert "INCOMPLETE" not in text and "stand-in" in text
+    assert result["servers"] == {
+        name: {"id": "stand-in", "version": "0.1"} for name in ("stock", "vidcompress")
+    }
 
 
 def test_rows_take_turns_on_the_same_traffic() -> None:

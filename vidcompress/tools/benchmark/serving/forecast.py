@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from vidcompress.errors import ArgumentError, nearest
@@ -75,7 +76,7 @@ def forecast(
     one = of(1, None)
     operations = one.prefill_flops["everything"] + one.decode_flops["everything"]
     return {
-        "model": cost_model.name,
+        "model": Path(cost_model.name).name if Path(cost_model.name).is_absolute() else cost_model.name,
         "method": method,
         "dtype": dtype,
         "encoder_share": (one.parts["encoder"] + one.parts["projector"]) / operations,

@@ -48,7 +48,7 @@ def run_serve(
     check_client()
     begun, source = time.monotonic(), provenance()
     served = {url: dict((known_models or {}).get(url) or served_model(url)) for _, url in plan.servers}
-    models = {name: served[url] for name, url in plan.servers}
+    models = {name: _stated(served[url]) for name, url in plan.servers}
     log = Measurements(journal, journal_head("plan", {**plan.to_dict(), "models": models}, source))
     cells = [(at_once, row) for at_once in plan.batch_sizes for row in plan.rows]
     total, complete, warm = len(cells) * plan.rounds, True, set[tuple[int, str]]()
@@ -75,6 +75,12 @@ def run_serve(
         "complete": complete,
         "provenance": source,
     }
+
+
+def _stated(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Name of a served model and version of its server; of a folder the last part, for results leave this machine."""
+    name = str(model["id"])
+    return {"id": Path(name).name if Path(name).is_absolute() else name, "version": model.get("version")}
 
 
 def group_name(at_once: int) -> str:
