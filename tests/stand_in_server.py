@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -100,6 +104,14 @@ class StandIn:
         await say("[DONE]")
         return response
 
+    def app(self) -> web.Application:
+        """The application."""
+        app = web.Application(client_max_size=2**26)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_get("/version", self.version)
+        app.router.add_post("/v1/chat/completions", self.chat)
+        return app
+
     @contextmanager
     def running(self) -> Iterator[StandIn]:
         """Serve in a thread of its own."""
@@ -107,11 +119,7 @@ class StandIn:
 
         async def start() -> web.AppRunner:
             self._slots = asyncio.Semaphore(self.width)
-            app = web.Application(client_max_size=2**26)
-            app.router.add_get("/v1/models", self.models)
-            app.router.add_get("/version", self.version)
-            app.router.add_post("/v1/chat/completions", self.chat)
-            runner = web.AppRunner(app, shutdown_timeout=0.1)
+            runner = web.AppRunner(self.app(), shutdown_timeout=0.1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -134,3 +142,33 @@ class StandIn:
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
+
+
+def main() -> None:
+    """Serve as a process of its own: `stand_in_server.py WAY CHILDREN --host HOST --port PORT`.
+
+    WAY is "good"; "ends", which prints a line and ends; or "mute", which never answers. CHILDREN is a file that gets
+    the ids of this process and of a child that outlives it.
+    """
+    way, children, _, host, _, port = sys.argv[1:]
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(children).write_text(f"{os.getpid()} {child.pid}")
+    if way == "ends":
+        print("no room for the weights", flush=True)
+        raise SystemExit(3)
+    if way == "mute":
+        time.sleep(600)
+    server = StandIn(first=0.01, later=0.001)
+
+    async def serve() -> None:
+        server._slots = asyncio.Semaphore(server.width)
+        runner = web.AppRunner(server.app())
+        await runner.setup()
+        await web.TCPSite(runner, host, int(port)).start()
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()

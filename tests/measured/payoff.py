@@ -124,7 +124,8 @@ def load_of_the_machine() -> str:
     loads = [
         one["load"] for group in result(SERVED)["groups"] for row in group["rows"] for one in row["rounds"]
     ]
-    return f"The two cores had other work all the time (load average {min(loads):.0f} to {max(loads):.0f} before the rounds)"
+    least, most = min(loads), max(loads)
+    return f"The two cores had other work all the time (load average {least:.0f} to {most:.0f} before the rounds)"
 
 
 @says(PAGE)
@@ -144,4 +145,7 @@ def errors_and_share() -> str:
     asked = sum(row["summary"]["requests"] for group in content["groups"] for row in group["rows"])
     holds(errors == 0, "no request failed")
     share = 100 * content["forecast"]["encoder_share"]
-    return f"None of the {asked} requests failed. By the cost model {share:.0f} % of a request's operations are the encoder's"
+    return (
+        f"None of the {asked} requests failed. By the cost model {share:.0f} % of a request's operations are the "
+        "encoder's"
+    )

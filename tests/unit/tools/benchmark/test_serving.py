@@ -254,6 +254,9 @@ def test_a_run_goes_on_from_its_journal(tmp_path: Path) -> None:
         assert again["groups"] == whole["groups"]
         with pytest.raises(ArgumentError, match="belongs to another run"):
             run_serve(plan_of(stock, ours, seed=1), journal=journal)
+    with StandIn().running() as anew, StandIn().running() as other:  # on other ports
+        moved = run_serve(plan_of(anew, other, batch_sizes=(1,), requests=2, warmup=0), journal=journal)
+        assert moved["groups"] == whole["groups"] and not anew.bodies
 
 
 def test_errors_are_counted_and_shown_and_are_in_no_figure() -> None:

@@ -49,7 +49,9 @@ def run_serve(
     begun, source = time.monotonic(), provenance()
     served = {url: dict((known_models or {}).get(url) or served_model(url)) for _, url in plan.servers}
     models = {name: _stated(served[url]) for name, url in plan.servers}
-    log = Measurements(journal, journal_head("plan", {**plan.to_dict(), "models": models}, source))
+    # Servers that are started anew have other ports.
+    same = {**plan.to_dict(), "serve": [name for name, _ in plan.servers], "models": models}
+    log = Measurements(journal, journal_head("plan", same, source))
     cells = [(at_once, row) for at_once in plan.batch_sizes for row in plan.rows]
     total, complete, warm = len(cells) * plan.rounds, True, set[tuple[int, str]]()
     for at_once in plan.batch_sizes:
