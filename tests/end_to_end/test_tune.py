@@ -14,10 +14,12 @@ import pytest
 
 from benchmark_folder import BROKEN, write_benchmark
 from vidcompress.cli import main
+from vidcompress.cli.payoff.tune import _commands
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.tools.evaluation.report.comparison.pairing import answers_of
 from vidcompress.tools.evaluation.run.model_cache import ModelCache
-from vidcompress.tools.evaluation.tuning import run_tuning, tune
+from vidcompress.tools.evaluation.tuning import TunedRow, Tuning, run_tuning, tune
+from vidcompress.tools.evaluation.tuning.agreement import Agreement
 
 WORDS = ("--method", "census", "-r", "0.5,0.1", "--agreement", "0.6", "--batch-size", "3")
 
@@ -111,6 +113,22 @@ def test_the_command_prints_what_it_found_and_how_to_ask(
     with pytest.raises(SystemExit, match="^0$"):
         main([str(Path("examples/scene.png").absolute()) if word == "FILE" else word for word in asked])
     assert capsys.readouterr().out.strip()
+
+
+def test_the_command_that_serves_is_printed_where_a_server_would_do_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def commands(method: str, there: bool) -> list[str]:
+        monkeypatch.setattr("vidcompress.cli.payoff.tune.find_spec", lambda name: there or None)
+        row = TunedRow(method, {"retention_ratio": 0.25}, "25 %", Agreement(200, 200))
+        return _commands(Tuning("m", "t", "ab", method, 0.95, [row]), "owner/name")
+
+    asks = "vidcompress ask --model owner/name --method globalcom2 --retention-ratio 0.25 QUESTION FILE"
+    serves = "vidcompress serve owner/name --method globalcom2 --retention-ratio 0.25"
+    assert commands("globalcom2", True) == [asks, serves]
+    assert commands("globalcom2", False) == [asks]
+    assert len(commands("census", True)) == 1, "it was tuned with masses, which vLLM does not take"
+    assert len(commands("census:mass=off", True)) == 2
 
 
 def test_another_task_in_the_folder_and_a_row_that_cannot_run_are_refused(

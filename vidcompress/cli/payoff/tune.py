@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -216,11 +217,22 @@ def _print(tuning: Tuning, commands: list[str]) -> None:
 
 
 def _commands(tuning: Tuning, model: str | None) -> list[str]:
-    """Commands that ask with the budget that was found."""
+    """Commands that ask and, where the plugin of vLLM is, serve with the budget that was found."""
+    from vidcompress.core.config import read_config
+    from vidcompress.loading.load import DEFAULT_MODEL
+
     chosen = tuning.choice()
     if chosen is None:
         return []
     (name, amount), *_ = chosen.budget.items()
-    words = ["vidcompress", "ask", *(["--model", model] if model else []), "--method", tuning.method]
-    words += [f"--{name.replace('_', '-')}", f"{amount:g}" if isinstance(amount, float) else str(amount)]
-    return [f"{shlex.join(words)} QUESTION FILE"]
+    budget = [f"--{name.replace('_', '-')}", f"{amount:g}" if isinstance(amount, float) else str(amount)]
+    with_model = ["--model", model] if model else []
+    commands = [
+        f"{shlex.join(['vidcompress', 'ask', *with_model, '--method', tuning.method, *budget])} QUESTION FILE"
+    ]
+    # vLLM's attention takes no masses: what was found with them says nothing about a server.
+    unchanged = read_config({"method": tuning.method, **chosen.budget}).resolved_mass == "off"
+    if unchanged and find_spec("vidcompress.serving") is not None:
+        served = ["vidcompress", "serve", model or DEFAULT_MODEL, "--method", tuning.method, *budget]
+        commands.append(shlex.join(served))
+    return commands
