@@ -30,7 +30,11 @@ from vidcompress.qa.compare.row import ComparisonRow
 from vidcompress.table import terminal_width
 from vidcompress.tools.benchmark.probes import _figures
 from vidcompress.tools.benchmark.row import Workload
+from vidcompress.tools.benchmark.serving import ServePlan
+from vidcompress.tools.benchmark.serving.summary import summary_of
 from vidcompress.tools.doctor import Check, Diagnosis
+from vidcompress.tools.evaluation.tuning import TunedRow, Tuning
+from vidcompress.tools.evaluation.tuning.agreement import Agreement
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tests" / "data" / "terminal"
@@ -223,10 +227,72 @@ def _doctor() -> None:
         _run("doctor", code=1)
 
 
+def _tune() -> None:
+    def tuned(method: str, *equal: int) -> list[TunedRow]:
+        shares = zip((0.5, 0.25, 0.1), equal, strict=True)
+        return [
+            TunedRow(
+                method,
+                {"retention_ratio": ratio},
+                f"{100 * ratio:g} %",
+                Agreement(count, 600),
+                {kind: Agreement(count // 2, 300, 2) for kind in ("counting", "digit")},
+                score=count / 700,
+                kept=1452 * ratio,
+            )
+            for ratio, count in shares
+        ]
+
+    ours = tuned("globalcom2:tau=5", 598, 588, 571)
+    controls = [*tuned("random", 540, 460, 330), *tuned("uniform", 544, 471, 380)]
+    tuning = Tuning(
+        "tiny-onevision", "my-questions", "ab12", ours[0].method, 0.95, ours, controls, 0.91, 1452.0, 2, 450
+    )
+    with mock.patch("vidcompress.tools.evaluation.tuning.tune", return_value=tuning):
+        _run("tune", "-t", "shapes:image", "--method", ours[0].method, "-r", "0.5,0.25,0.1")
+
+
+def _servers() -> None:
+    def rounds(wait: float) -> list[dict[str, Any]]:
+        exchanges = [
+            {"sent": 0.0, "first": wait + n / 50, "ended": wait + 1, "prompt_tokens": int(900 * wait)}
+            | {"new_tokens": 16, "error": "status 500: no room" if wait < 0.5 and not n else None}
+            for n in range(10)
+        ]
+        return [{"round": n, "seconds": 12 * wait + n, "load": 1.5, "exchanges": exchanges} for n in range(3)]
+
+    rows = {"stock": rounds(1.2), "vidcompress 0.25": rounds(0.7), "vidcompress 0.1": rounds(0.4)}
+    plan = ServePlan(["http://a:1", "http://b:2"], size=(672, 672), batch_sizes=(1, 16), new_tokens=64)
+    group = {
+        "name": "16 requests at once",
+        "at_once": 16,
+        "rows": [
+            {"row": name, "rounds": each, "summary": summary_of(each, rows["stock"] if number else None)}
+            for number, (name, each) in enumerate(rows.items())
+        ],
+    }
+    result = {
+        "plan": plan.to_dict(),
+        "servers": {name: {"id": "owner/name", "version": None} for name, _ in plan.servers},
+        "groups": [group],
+        "complete": True,
+        "provenance": {"machine": "a processor, 2 cores", "device": "cpu"},
+    }
+    serving = "vidcompress.tools.benchmark.serving"
+    model = {"id": "owner/name", "root": "owner/name", "version": None}
+    with (
+        mock.patch(f"{serving}.run_serve", return_value=result),
+        mock.patch(f"{serving}.client.served_model", return_value=model),
+    ):
+        words = ["--serve", "http://a:1", "--serve", "http://b:2", "--model", "qwen2.5-vl-7b"]
+        _run("bench", *words, "--sizes", "672x672", "--batch-sizes", "1,16", "--new-tokens", "64")
+
+
 SCREENS: dict[str, Callable[[], None]] = {
     "ask": _ask,
     "bench": _bench,
     "bench-probes": _probes,
+    "bench-serve": _servers,
     "card": lambda: _run("methods", "fastervlm"),
     "compare": _compare,
     "cost": lambda: _run("cost"),
@@ -240,6 +306,7 @@ SCREENS: dict[str, Callable[[], None]] = {
     "models": lambda: _run("models"),
     "results": _results,
     "results-baseline": _baseline,
+    "tune": _tune,
     "suite-list": lambda: _run("suite", "list"),
 }  # fmt: skip
 """Name of each table to what prints it."""

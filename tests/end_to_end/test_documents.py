@@ -104,6 +104,7 @@ ONLY_READ = {
     r"vidcompress eval .*configs/": "a sweep of minutes or days: it is planned instead, with --dry-run",
     r"vidcompress methods edges": "the method of the walk, which test_guides and test_outside follow",
     r"vidcompress bench .*--geometry": "widths of 7B models, for a GPU: test_bench runs toys of them",
+    r"vidcompress bench .*--serve": "needs servers: tests/unit/tools/benchmark has one whose delays are known",
     r"torchrun ": "several processes: tests/end_to_end/test_eval_ranks.py starts them",
     r"python -m lmms_eval ": "needs lmms-eval's data: tests/lmms run its model and its tasks",
     r"python scripts/": "half an hour or more: the tests of tests/unit/scripts call them",

@@ -11,13 +11,13 @@ import pytest
 import typer
 from PIL import Image
 
-from errors import rows_command_line, rows_suite
+from errors import rows_command_line, rows_payoff, rows_suite
 from errors.rows import NEXT
 from errors.rows_command_line import FAILURE, Words
 from result_files import run_of
 from vidcompress.cli import app, main
 
-ROWS = rows_command_line.ROWS + rows_suite.ROWS
+ROWS = rows_command_line.ROWS + rows_payoff.ROWS + rows_suite.ROWS
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

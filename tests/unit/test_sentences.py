@@ -11,6 +11,7 @@ import measured.accuracy
 import measured.cost
 import measured.fast
 import measured.mass
+import measured.payoff
 import measured.readme
 import measured.suite
 import measured.trace
@@ -25,6 +26,7 @@ NOT_MEASURED: dict[str, tuple[str, ...]] = {
     "docs/guide-benchmarks.md": (
         "with 95 % intervals",  # a definition
     ),
+    "docs/guide-payoff.md": ("its share of equal answers (95 %, two-sided)",),  # a definition
     "docs/performance.md": (
         "the length of an input at 10 %",  # the budget
         "41.7 to 3.8 TFLOPs, 23.0 to 13.9 GB and 3.8 to 6.7 samples/s on LLaVA-NeXT-7B at 10 %",  # GlobalCom2's paper
@@ -148,6 +150,7 @@ def test_figures_in_code_and_generated_blocks_are_left_to_others() -> None:
 HAND_WRITTEN = {
     "docs/performance-fast.md": [*measured.fast.profile_rows(), *measured.fast.arriving_rows()],
     "docs/design.md": measured.trace.trace_rows(),
+    "docs/guide-payoff.md": [*measured.payoff.tune_rows(), *measured.payoff.serve_rows()],
 }
 
 

@@ -1,4 +1,4 @@
-"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | app | doctor | methods | models`.
+"""Command line: `vidcompress ask | compare | bench | cost | eval | tune | results | suite | app | doctor | ...`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.
@@ -24,6 +24,7 @@ from vidcompress.cli.eval import evaluate
 from vidcompress.cli.help_text import Command, Group, examples
 from vidcompress.cli.interrupt import INTERRUPTED, say_interrupted
 from vidcompress.cli.listings import methods, models
+from vidcompress.cli.payoff.tune import tune
 from vidcompress.cli.results import results
 from vidcompress.cli.serve import serve
 from vidcompress.cli.suite import suite
@@ -49,6 +50,10 @@ EXAMPLES = {
     "eval": (
         "vidcompress eval -t shapes:image --limit 100 -r 0.25,0.1 -o runs/first",
         f"vidcompress eval -m {HUB} \\\n    -d my-benchmark/ --methods globalcom2,random",
+    ),
+    "tune": (
+        "vidcompress tune -t shapes:image --limit 300 --method census",
+        f"vidcompress tune -m {HUB} \\\n    -d my-questions/ -r 0.5,0.25,0.1 --agreement 0.95",
     ),
     "results": (
         "vidcompress results runs/first --against published --plot plots",
@@ -77,6 +82,7 @@ for _name, _command in (
     ("bench", bench),
     ("cost", cost),
     ("eval", evaluate),
+    ("tune", tune),
     ("results", results),
     ("app", serve),
     ("doctor", doctor),

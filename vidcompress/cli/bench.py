@@ -25,11 +25,17 @@ from vidcompress.cli.options import (
     Dtype,
     Json,
     Only,
+    read_list,
+    read_numbers,
+    read_size,
 )
+from vidcompress.cli.payoff.bench_serve import bench_servers
 from vidcompress.cli.show import show, show_all
 
 if TYPE_CHECKING:
     from vidcompress.table import Table
+
+SERVERS = "Servers"
 
 
 def bench(
@@ -187,6 +193,27 @@ def bench(
     memory: Annotated[
         bool, typer.Option(help="Measure peak memory, in a run of its own.", rich_help_panel=OUTPUT)
     ] = True,
+    serve: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead, OpenAI-compatible servers, as NAME=http://HOST:PORT, stock among them; or a model for vLLM.",
+            metavar="<url|model>",
+            show_default=False,
+            rich_help_panel=SERVERS,
+        ),
+    ] = None,
+    requests: Annotated[
+        int, typer.Option(help="Requests of every row in a round.", rich_help_panel=SERVERS)
+    ] = 10,
+    server_arguments: Annotated[
+        str,
+        typer.Option(
+            help="Arguments of vLLM's server where a model is served.",
+            metavar="<text>",
+            show_default=False,
+            rich_help_panel=SERVERS,
+        ),
+    ] = "",
     probes: Annotated[
         bool,
         typer.Option(
@@ -232,7 +259,11 @@ def bench(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure time to the first token, decoding, throughput and peak memory, by phase and against no compression."""
+    """Measure time to the first token, decoding, throughput and peak memory, by phase and against no compression.
+
+    With --serve: requests per second and time to the first token of servers at --batch-sizes requests at once, in turns
+    on the same drawn pictures, beside a forecast for GPUs by name.
+    """
     from vidcompress.checks import positive, whole_number
     from vidcompress.errors import ArgumentError
 
@@ -244,6 +275,49 @@ def bench(
         positive("minutes", minutes)
     if threads is not None:
         whole_number("threads", threads, most=1024)
+    if serve:
+        bench_servers(
+            serve,
+            refused={
+                "frames": frames,
+                "image": image,
+                "video": video,
+                "decode": decode,
+                "max-tokens": max_tokens,
+                "decoder-layers": decoder_layers,
+                "encoder-layers": encoder_layers,
+                "probes": probes,
+                "plot": plot,
+                "threads": threads,
+                "concurrency": concurrency != "batch",
+                "scale": scale != "full",
+                "device": device,
+                "attn-implementation": attn_implementation,
+                "no-baseline": not baseline,
+                "no-memory": not memory,
+                "only": only,
+            },
+            sizes=sizes,
+            ratios=retention_ratios,
+            new_tokens=new_tokens,
+            batch_sizes=batch_sizes,
+            traffic={
+                "text_tokens": text_tokens,
+                "requests": requests,
+                "rounds": rounds,
+                "warmup": warmup,
+                "seed": seed,
+            },
+            methods=methods,
+            model=model or geometry,
+            dtype=dtype or "bfloat16",
+            server_arguments=server_arguments,
+            journal=journal,
+            minutes=minutes,
+            out=out,
+            as_json=as_json,
+        )
+        return
     kept = f"the measurements so far are in {journal}, and the same command goes on from there"
     with quiet(), interruptible("" if journal is None else kept):
         from vidcompress.tools.benchmark import BenchPlan
@@ -261,16 +335,16 @@ def bench(
             decoder_layers=decoder_layers,
             encoder_layers=encoder_layers,
             scale=scale,  # type: ignore[arg-type]
-            sizes=[_size(part) for part in _listed(sizes)],
-            frames=_numbers("frames", frames),
+            sizes=[read_size("--sizes", part)[::-1] for part in read_list(sizes)],
+            frames=read_numbers("frames", frames),
             methods=None if not methods else ",".join(methods),
-            retention_ratios=None if retention_ratios is None else _listed(retention_ratios),
-            max_tokens=None if max_tokens is None else _numbers("max_tokens", max_tokens),
+            retention_ratios=None if retention_ratios is None else read_list(retention_ratios),
+            max_tokens=None if max_tokens is None else read_numbers("max_tokens", max_tokens),
             controls=not only,
             baseline=baseline,
-            batch_sizes=_numbers("batch_sizes", batch_sizes),
+            batch_sizes=read_numbers("batch_sizes", batch_sizes),
             concurrency=concurrency,  # type: ignore[arg-type]
-            new_tokens=_numbers("new_tokens", new_tokens),
+            new_tokens=read_numbers("new_tokens", new_tokens),
             text_tokens=text_tokens,
             rounds=rounds,
             warmup=warmup,
@@ -324,31 +398,6 @@ def measured(
     if plots and result["complete"]:
         draw_panels(result, *plots)
     return result, tables(result), footer(result)
-
-
-def _listed(text: str | None) -> list[str]:
-    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(name: str, text: str | None) -> list[int]:
-    from vidcompress.errors import ArgumentError
-
-    try:
-        return [int(part) for part in _listed(text)]
-    except ValueError:
-        raise ArgumentError(
-            f"--{name.replace('_', '-')}={text!r}: must be whole numbers with commas between them, as 8,32"
-        ) from None
-
-
-def _size(text: str) -> tuple[int, int]:
-    from vidcompress.errors import ArgumentError
-
-    width, _, height = text.lower().partition("x")
-    try:
-        return int(width), int(height)
-    except ValueError:
-        raise ArgumentError(f"--sizes={text!r}: must be WIDTHxHEIGHT in pixels, as 672x672") from None
 
 
 def _check_target(path: Path | None, name: str) -> None:

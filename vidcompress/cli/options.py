@@ -229,6 +229,31 @@ def read_size(name: str, text: str) -> tuple[int, int]:
     return int(sides[2]), int(sides[1])
 
 
+def read_list(text: str | None) -> list[str]:
+    """Return the parts between commas; none of None."""
+    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_numbers(name: str, text: str | None) -> list[int]:
+    """Return whole numbers between commas.
+
+    Args:
+        name: of the parameter, for the message.
+        text: of its option; None gives no numbers.
+
+    Raises:
+        ArgumentError: one is none.
+    """
+    from vidcompress.errors import ArgumentError
+
+    try:
+        return [int(part) for part in read_list(text)]
+    except ValueError:
+        raise ArgumentError(
+            f"--{name.replace('_', '-')}={text!r}: must be whole numbers with commas between them, as 8,32"
+        ) from None
+
+
 def compression_config(
     method: str, options: dict[str, Any], seed: int | None, **fields: Any
 ) -> CompressionConfig:

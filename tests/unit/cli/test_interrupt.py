@@ -28,8 +28,18 @@ WAYS = {
         "vidcompress.tools.benchmark.run_bench",
         "; the measurements so far are in notes.jsonl, and the same command goes on from there",
     ),
+    "bench with servers": (
+        ("--serve", "http://127.0.0.1:9", "--journal", "notes.jsonl"),
+        "vidcompress.tools.benchmark.serving.client.served_model",
+        "; the measurements so far are in notes.jsonl, and the same command goes on from there",
+    ),
     "cost": (("--model", "tiny-onevision"), "vidcompress.cli.cost.quiet", ""),
     "eval": (
+        ("--task", "shapes:image", "--out", "out"),
+        "vidcompress.tools.evaluation.run.runner.Runner.run",
+        "; the answers so far are in out, and the same command goes on from there",
+    ),
+    "tune": (
         ("--task", "shapes:image", "--out", "out"),
         "vidcompress.tools.evaluation.run.runner.Runner.run",
         "; the answers so far are in out, and the same command goes on from there",

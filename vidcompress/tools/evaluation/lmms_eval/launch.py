@@ -6,12 +6,9 @@ nothing. So the result files are checked, a silent run is ended as failed, and t
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +28,7 @@ from vidcompress.tools.evaluation.lmms_eval.manifest import PROMPTS_OF
 from vidcompress.tools.evaluation.lmms_eval.record import log_path, merge_processes
 from vidcompress.tools.evaluation.lmms_eval.results import read_results
 from vidcompress.tools.runs.journal import rank_paths
+from vidcompress.tools.runs.process_group import SERVED, end_group, last_lines, start_group
 
 GROUP = "lmms_eval.models"
 _OF_LAUNCHERS = re.compile(
@@ -38,10 +36,6 @@ _OF_LAUNCHERS = re.compile(
 )
 _PACKAGE = Path(__file__).resolve().parents[3]
 _FOLDER = "vidcompress.tools.evaluation.lmms_eval"
-
-
-SERVED = os.name == "posix"
-"""Whether this system has the process groups by which a silent lmms-eval is ended."""
 
 
 class LmmsError(VidcompressError, RuntimeError):
@@ -121,7 +115,7 @@ def run_lmms(
     log = out / "lmms-eval.log"
     with _environment(device, processes, prompts_of) as environment:
         code = _watched(command, environment, log, journal, silence)
-    said = f"its last words, from {log}:\n{_tail(log)}"
+    said = f"its last words, from {log}:\n{last_lines(log)}"
     if code != 0:
         raise LmmsError(f"lmms-eval failed over {task!r} ({_ending(code)}); run it again to go on; {said}")
     merge_processes(journal)
@@ -176,31 +170,22 @@ def _watched(
     command: list[str], environment: dict[str, str], log: Path, journal: Path, silence: float
 ) -> int:
     """Run a command until it ends or is silent for too long (seconds), and kill all of its processes."""
-    with log.open("wb") as file:
-        child = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        try:
-            heard, size = time.monotonic(), -1
-            while (code := child.poll()) is None:
-                time.sleep(0.1)
-                now = _signs_of_life(log, journal)
-                if now != size:
-                    heard, size = time.monotonic(), now
-                if time.monotonic() - heard > silence:
-                    raise LmmsError(
-                        f"lmms-eval has made no answer and no output for {silence:g} seconds and was ended; run it "
-                        f"again to go on, or pass a larger silence=; the last of {log}:\n{_tail(log)}"
-                    )
-            return code
-        finally:
-            _end(child)
+    child = start_group(command, environment, log)
+    try:
+        heard, size = time.monotonic(), -1
+        while (code := child.poll()) is None:
+            time.sleep(0.1)
+            now = _signs_of_life(log, journal)
+            if now != size:
+                heard, size = time.monotonic(), now
+            if time.monotonic() - heard > silence:
+                raise LmmsError(
+                    f"lmms-eval has made no answer and no output for {silence:g} seconds and was ended; run it "
+                    f"again to go on, or pass a larger silence=; the last of {log}:\n{last_lines(log)}"
+                )
+        return code
+    finally:
+        end_group(child)
 
 
 def _signs_of_life(log: Path, journal: Path) -> int:
@@ -208,26 +193,5 @@ def _signs_of_life(log: Path, journal: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the rest of the command's process group."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    child.wait()
-
-
-def _die_with_parent() -> None:
-    """On Linux, let this process be killed when its parent ends."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-
-
 def _ending(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])

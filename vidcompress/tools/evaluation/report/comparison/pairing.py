@@ -47,7 +47,7 @@ class RowPair:
     @cached_property
     def answers(self) -> tuple[int, int] | None:
         """Number of answers alike, letter for letter, and of questions answered in both; None without both journals."""
-        mine, theirs = _answers(self.row), _answers(self.base)
+        mine, theirs = answers_of(self.row), answers_of(self.base)
         both = [key for key in mine if key in theirs]
         return (sum(mine[key] == theirs[key] for key in both), len(both)) if both else None
 
@@ -145,7 +145,7 @@ def _check_questions(pairs: Sequence[RowPair]) -> None:
         )
 
 
-def _answers(row: ResultRow) -> Mapping[str, object]:
+def answers_of(row: ResultRow) -> Mapping[str, object]:
     """Answers by id from the journal beside a result file, but for failed questions; none where it is missing."""
     lines = read_lines(row.path.parent / ANSWERS)
     return {

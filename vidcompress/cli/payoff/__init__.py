@@ -1,0 +1,1 @@
+"""Commands that say whether compression pays: `tune`, and `bench` against servers."""
