@@ -198,6 +198,51 @@ def _gpu_cells(s: dict[str, Any], longest: str) -> list[str]:
     ]
 
 
+def stream(result: dict[str, Any]) -> str:
+    """Streams beside the whole clip: the overlap at each hold, and what else is stated of hold 4."""
+    holds = sorted({row["hold"] for row in result["rows"]})
+    groups: dict[tuple[Any, ...], dict[float, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        key = (row["clip"], row["frames"], row["budget"], row["method"])
+        groups.setdefault(key, {})[row["hold"]] = row
+    rows = []
+    for (clip, frames, budget, method), each in groups.items():
+        usual = each[4]
+        sure, far = usual.get("certified"), usual.get("radius")
+        rows.append(
+            [
+                f"{clip}, {frames:,} frames, `{method}`",
+                f"{budget:,}",
+                *(f"{100 * each[hold]['overlap']:.1f}" for hold in holds),
+                "" if sure is None else f"{100 * sure:.0f}",
+                "" if far is None else f"{far:.2f}",
+                f"{usual['stretches']:.0f} ({usual['stretches_whole']:.0f})",
+                f"{usual['ms_per_frame']:.2f}",
+            ]
+        )
+    overlaps = [f"hold {hold}: kept alike, %" for hold in holds]
+    head = ["clip, method", "budget", *overlaps, "certified, %", "radius", "of 64 stretches", "ms a frame"]
+    return markdown(head, rows) + source(result)
+
+
+def without_end(result: dict[str, Any]) -> str:
+    """A stream without an end: time per frame and memory as it goes on, the first and the last part."""
+    rows = []
+    for method, marks in result["endless"].items():
+        for mark in (marks[0], marks[len(marks) // 2], marks[-1]):
+            rows.append(
+                [
+                    f"`{method}`",
+                    f"{mark['frames']:,}",
+                    f"{mark['us_per_frame']:.0f}",
+                    f"{mark['live_bytes']:,}",
+                    f"{mark['resident_mib']:.0f}",
+                ]
+            )
+    head = ["method", "frames so far", "us a frame", "bytes of tensors", "resident, MiB"]
+    return markdown(head, rows) + source(result)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench_cpu": cpu,
     "bench_probes": probes,
@@ -207,6 +252,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "length-llava-onevision-0.5b": length,
     "bench_h200": gpu,
     "encoder_saving": saving,
+    "stream": stream,
+    "stream_endless": without_end,
     "ablations/tiny-onevision-clip-saving": saved,
     "ablations/tiny-next-image-saving": saved,
 }
@@ -227,10 +274,11 @@ def fill(text: str, results: Path) -> str:
 
 
 def main() -> None:
-    """Fill docs/performance.md."""
-    page = ROOT / "docs" / "performance.md"
-    page.write_text(fill(page.read_text(), ROOT / "docs" / "results"))
-    print(f"wrote {page.relative_to(ROOT)}")
+    """Fill docs/performance.md and docs/long-video.md."""
+    for name in ("performance.md", "long-video.md"):
+        page = ROOT / "docs" / name
+        page.write_text(fill(page.read_text(), ROOT / "docs" / "results"))
+        print(f"wrote {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
