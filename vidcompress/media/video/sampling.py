@@ -77,8 +77,10 @@ class Request:
         max_frames: most frames to return.
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is indexed, in frames.
-        max_bytes: most memory of the frames that are kept, as uint8 RGB.
+        max_bytes: most memory of the frames that are in memory at once, as uint8 RGB.
         rule: sampling rule.
+        held: frames that are in memory at once, for a reader with `parts`; None for all.
+        decode_all: decode a clip from its start to its end, without trusting its packets; for a reader with `parts`.
     """
 
     num_frames: int | None
@@ -88,6 +90,8 @@ class Request:
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
     rule: SamplingRule = LLAVA_RULE
+    held: int | None = None
+    decode_all: bool = False
 
     def choose(self, total: int, source_fps: float) -> list[int]:
         """Return the indices of the frames to take of a clip of `total` frames at that average frame rate."""
@@ -124,13 +128,18 @@ class Request:
             )
 
     def check_memory(self, name: str, frames: int, height: int, width: int) -> None:
-        """Raise MediaError when keeping so many frames would take more than `max_bytes`."""
+        """Raise MediaError when holding so many frames would take more than `max_bytes`."""
         size = frames * height * width * 3
         if size > self.max_bytes:
             raise MediaError(
                 f"video={name!r}: {frames} frames of {height} x {width} take {size / 2**30:.2f} GiB, over "
-                f"max_bytes={self.max_bytes}; ask for fewer frames, or raise max_bytes"
+                f"max_bytes={self.max_bytes}; ask for fewer frames, raise max_bytes, or pass hold=4 with max_tokens, "
+                "which holds few frames at a time"
             )
+
+    def room(self, frames: int) -> int:
+        """Return how many frames of so many are in memory at once."""
+        return frames if self.held is None else min(frames, self.held)
 
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
