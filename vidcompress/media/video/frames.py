@@ -187,9 +187,9 @@ class FrameBlock:
         """(height, width) of a frame, in pixels."""
         return int(self._memory.shape[1]), int(self._memory.shape[2])
 
-    def put(self, number: int, picture: torch.Tensor) -> None:
-        """Write frame `number`, uint8 (height, width, channel); in a ring over the oldest one."""
-        self._memory[number % len(self._memory)] = picture
+    def put(self, number: int, picture: Any) -> None:
+        """Write frame `number`, an array uint8 (height, width, channel); in a ring over the oldest one."""
+        self._memory.numpy()[number % len(self._memory)] = picture
 
 
 class PartialClip(NamedTuple):

@@ -68,9 +68,9 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
     request.check_length(name, len(pictures))
     chosen, notes = pick(len(pictures), rate, request)
 
-    def load(position: int) -> torch.Tensor:
+    def load(position: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         try:
-            return torch.from_numpy(np.array(load_image(pictures[position], max_pixels=request.max_pixels)))
+            return np.array(load_image(pictures[position], max_pixels=request.max_pixels))
         except MediaError as error:
             raise MediaError(f"video: frame {position}: {error}") from error
 

@@ -7,8 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from vidcompress.errors import MediaError
 from vidcompress.media.files import Clip
 from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
@@ -228,7 +226,7 @@ class _Keeper:
             room = self.request.room(self.count)
             self.request.check_memory(self.clip.name, room, *picture.shape[:2])
             self.block = FrameBlock(self.count, room, *picture.shape[:2])
-        self.block.put(self.filled, torch.from_numpy(picture))
+        self.block.put(self.filled, picture)
         self.filled += 1
         if self.on_frame is not None:
             self.on_frame(self.filled, self.count)
