@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidcompress.checks import DEFAULT_MAX_FRAMES
 from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
@@ -24,16 +25,18 @@ from vidcompress.cli.options import (
     Dtype,
     EncoderSaving,
     Fps,
+    FramesOrAll,
+    Hold,
     Images,
     Json,
     Masks,
     Mass,
     MassCap,
     MassStrength,
+    MaxFrames,
     MaxNewTokens,
     MethodOption,
     Model,
-    NumFrames,
     Page,
     Policy,
     Positions,
@@ -66,8 +69,9 @@ def ask(
     question: Questions = None,
     image: Images = None,
     video: Video = None,
-    num_frames: NumFrames = None,
+    num_frames: FramesOrAll = None,
     fps: Fps = None,
+    max_frames: MaxFrames = None,
     backend: Backend = "auto",
     time_instruction: TimeInstruction = True,
     preset: Preset = None,
@@ -94,6 +98,7 @@ def ask(
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
     view_text: ViewText = "keep",
+    hold: Hold = None,
     mass: Mass = None,
     mass_strength: MassStrength = 1.0,
     mass_cap: MassCap = None,
@@ -159,6 +164,7 @@ def ask(
                 positions=positions,
                 encoder_saving=encoder_saving,
                 view_text=view_text,
+                hold=hold,
                 mass=mass,
                 mass_strength=mass_strength,
                 mass_cap=mass_cap,
@@ -174,6 +180,7 @@ def ask(
                 preset=preset,
                 num_frames=num_frames,
                 fps=fps,
+                max_frames=DEFAULT_MAX_FRAMES if max_frames is None else max_frames,
                 backend=backend,
                 time_instruction=time_instruction,
             )

@@ -174,6 +174,7 @@ class Pipeline:
         *,
         clock: Phases | None = None,
         stream: bool = False,
+        decode_all: bool = False,
     ) -> PreparedBatch:
         """Read the media of a batch and make model inputs of them; `decode` and `preprocess` are cut.
 
@@ -184,6 +185,7 @@ class Pipeline:
             stream: read only the first frame of the clip of a single question; the others are decoded and preprocessed
                 in a thread, while `compress` encodes. The result is the same to the bit. `decode` is then the time
                 spent waiting for frames. Families whose adapter takes whole clips read them here.
+            decode_all: the packets of its clip mislead: read the clip whole, or with `hold` from its start.
 
         Raises:
             ArgumentError: a question holds placeholders. MediaError: a picture or clip cannot be read.
@@ -192,7 +194,7 @@ class Pipeline:
         for question in questions:
             question.check_text(self.processor)
         if media is None:
-            media = [self._open(question, stream) for question in questions]
+            media = [self._open(question, stream, decode_all) for question in questions]
         clock.cut("decode")
         batch = PreparedBatch(questions, media, None, clock)
         with suppress(Reread), ExitStack() as closing:
@@ -201,14 +203,22 @@ class Pipeline:
             closing.pop_all()
             clock.cut("preprocess")
             return batch
-        return self.preprocess(questions, clock=clock)
+        return self.preprocess(questions, clock=clock, stream=self._passes, decode_all=True)
 
-    def _open(self, question: Question, stream: bool) -> Media:
+    @property
+    def _passes(self) -> bool:
+        """Whether clips pass through memory chunk by chunk."""
+        family = self.processor.family
+        return self.config.hold is not None and self.adapter.reads_ahead and not (family and family.tiles)
+
+    def _open(self, question: Question, stream: bool, decode_all: bool) -> Media:
         """Open the media of a question. A clip with misleading packets from its first frame on is read whole."""
         sampling = {**self.sampling, "rule": self.processor.frame_rule}
         if stream and question.streams and self.adapter.reads_ahead:
-            with suppress(Reread):
-                return question.start(input_device(self.model), self.model.dtype, **sampling)
+            device, dtype, passes = input_device(self.model), self.model.dtype, self._passes
+            for again in (decode_all, True) if passes else (False,):
+                with suppress(Reread):
+                    return question.start(device, dtype, held=not passes, decode_all=again, **sampling)
         return question.open(**sampling)
 
     def _inputs(self, questions: Sequence[Question], media: Sequence[Media]) -> Any:
@@ -257,9 +267,14 @@ class Pipeline:
             batch.media = [(batch.media[0][0], clip.whole())]
             batch.clock.cut("decode")
             return compressed
-        again = self.preprocess(batch.questions, clock=batch.clock)
-        batch.media, batch.inputs = again.media, again.inputs
-        return self._compress(batch)
+        with self.preprocess(
+            batch.questions, clock=batch.clock, stream=self._passes, decode_all=True
+        ) as again:
+            compressed = self._compress(again, again.streaming)
+            batch.media, batch.inputs = again.media, again.inputs
+            if again.streaming is not None:
+                batch.media = [(again.media[0][0], again.streaming.whole())]
+        return compressed
 
     def _compress(self, batch: PreparedBatch, clip: StreamingClip | None = None) -> CompressedInputs:
         compressed = compress_with(self.adapter, batch.inputs, self.config)

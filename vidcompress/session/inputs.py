@@ -29,6 +29,7 @@ from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_c
 from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.mass import attentions_of
 from vidcompress.session.columns import COUNTED, check_counted
+from vidcompress.session.encode import HeldTokens
 from vidcompress.session.generation_options import is_filled
 
 logger = logging.getLogger(__name__)
@@ -96,14 +97,14 @@ def select_tokens(
     """
     selections: dict[tuple[str, int], Selection] = {}
     for modality in ("image", "video"):
-        keys = [key for key in tokens if key[0] == modality]
+        keys = [key for key in tokens if key[0] == modality and not isinstance(tokens[key], HeldTokens)]
         if keys:
             batch = VisualBatch([tokens[key] for key in keys])
             with batch.full_precision():
                 of_batch = method.select(batch, [plans[key] for key in keys])
             for key, one in zip(keys, of_batch, strict=True):
                 selections[key] = one if len(visuals[key].placeholder_runs) == 1 else one.ascending()
-    return selections
+    return selections | {key: one.selection for key, one in tokens.items() if isinstance(one, HeldTokens)}
 
 
 def scores_of_all(selection: Selection, layout: Layout) -> Tensor | None:

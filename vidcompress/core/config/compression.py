@@ -44,6 +44,8 @@ VERSION = 1
 
 DEFAULT_METHOD = "globalcom2"
 NO_SAVING: EncoderSaving = "off"
+HOLD = (2, 1024)
+"""Least and most tokens held per token of the budget."""
 DEFAULT_RATIO = 0.25
 """Share of the visual tokens that a `VisualQA` keeps where no budget is given."""
 
@@ -79,6 +81,9 @@ class CompressionConfig:
             a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
+        hold: for clips, tokens held in memory per token of the budget, 2 to 1024, while the method's stream takes chunk
+            after chunk of frames; frames of files are then decoded, encoded and left one chunk at a time. None holds
+            the whole clip, and takes what the method chooses from it.
         mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
             every layer of the language model; `off` adds nothing; None is the default of the method.
         mass_strength: factor of that logarithm, at least 0; 0 is off.
@@ -99,6 +104,7 @@ class CompressionConfig:
     max_patches: int = 16384
     encoder_saving: ViewSkipping = ViewSkipping()
     view_text: ViewText = "keep"
+    hold: float | None = None
     mass: Mass | None = None
     mass_strength: float = 1.0
     mass_cap: float | None = None
@@ -115,6 +121,7 @@ class CompressionConfig:
         max_patches: int = max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = view_text,
+        hold: float | None = None,
         mass: Mass | None = None,
         mass_strength: float = mass_strength,
         mass_cap: float | None = None,
@@ -130,6 +137,7 @@ class CompressionConfig:
             "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
+            "hold": hold,
             "mass": mass,
             "mass_strength": mass_strength,
             "mass_cap": mass_cap,
@@ -154,6 +162,7 @@ class CompressionConfig:
         one_of("positions", self.resolved_positions, POSITIONS)
         one_of("view_text", self.view_text, VIEW_TEXT)
         one_of("mass", self.resolved_mass, MASS)
+        self._check_hold()
         for name in ("max_views", "max_patches"):
             if not is_whole(limit := getattr(self, name)) or limit < 1:
                 raise ArgumentError(f"{name} must be an integer of at least 1, got {shown(limit)}")
@@ -171,6 +180,27 @@ class CompressionConfig:
             max_patches=int(self.max_patches),
             encoder_saving=read_view_skipping(self.encoder_saving),
         )
+
+    def _check_hold(self) -> None:
+        """Refuse a bounded memory that is out of range, or that goes with something which needs the whole clip."""
+        hold = self.hold
+        if hold is None:
+            return
+        if not is_number(hold) or not HOLD[0] <= hold <= HOLD[1]:
+            raise ArgumentError(
+                f"hold={shown(hold)}: must be a number from {HOLD[0]} to {HOLD[1]}, such as 4, or None"
+            )
+        saving = read_view_skipping(self.encoder_saving)
+        for name, whole in (
+            ("policy='reference'", self.policy == "reference"),
+            (f"encoder_saving={str(saving)!r}", saving.frames),
+        ):
+            if whole:
+                raise ArgumentError(
+                    f"hold={hold:g} cannot go with {name}, which needs the whole clip; leave one of them out"
+                )
+        self.method.stream(1, hold)  # refuses where the method has none
+        self._set(hold=float(hold))
 
     def _set(self, **values: Any) -> None:
         """Fill fields in; only `__init__` does."""
@@ -286,6 +316,7 @@ class CompressionConfig:
             "max_patches": self.max_patches,
             "encoder_saving": str(self.encoder_saving),
             "view_text": self.view_text,
+            "hold": self.hold,
             "mass": self.mass,
             "mass_strength": self.mass_strength,
             "mass_cap": self.mass_cap,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from vidcompress.checks import (
     whole_number,
 )
 from vidcompress.errors import MediaError, SamplingError, shown
+
+NumFrames: TypeAlias = int | Literal["all"]
+"""Number of frames of a clip; "all" is every one, up to `max_frames`."""
 
 MAX_SOURCE_FPS = 100_000
 """Highest credible frame rate of a clip where `fps` depends on it: high-speed cameras are below."""
@@ -232,6 +236,21 @@ def sampling_note(total: int, source_fps: float, *, fps: float | None, max_frame
     return ()
 
 
+def read_sampling(num_frames: NumFrames | None, fps: float | None, max_frames: int) -> dict[str, Any]:
+    """Read a sampling request: `num_frames="all"` is every frame, up to `max_frames`.
+
+    Returns:
+        Arguments `num_frames`, `fps` and `max_frames` of `read_video`.
+
+    Raises:
+        SamplingError: as `check_request`.
+    """
+    every = isinstance(num_frames, str) and num_frames == "all" and fps is None
+    count: Any = whole_number("max_frames", max_frames, error=SamplingError) if every else num_frames
+    check_request(num_frames=count, fps=fps, max_frames=max_frames)
+    return {"num_frames": count, "fps": fps, "max_frames": max_frames}
+
+
 def check_request(*, num_frames: int | None, fps: float | None, max_frames: int) -> None:
     """Refuse an impossible sampling request before any file is opened.
 
@@ -246,7 +265,9 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
     if num_frames is not None and not is_whole(num_frames):
         raise SamplingError(f"num_frames={shown(num_frames)}: must be a whole number of frames")
     if num_frames is not None and not 1 <= num_frames <= max_frames:
-        raise SamplingError(f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames)")
+        raise SamplingError(
+            f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames); raise max_frames for longer clips"
+        )
     if fps is not None:
         positive("fps", fps, "frames per second", error=SamplingError)
 

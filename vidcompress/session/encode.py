@@ -1,0 +1,189 @@
+"""Encoding of the visuals of a call: all at once, with fewer views, or a clip chunk by chunk in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.config import CompressionConfig
+from vidcompress.core.devices import input_device
+from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.stream.stream import Kept, Stream
+from vidcompress.core.timing import Timings, phase
+from vidcompress.core.tokens import VisualTokens
+from vidcompress.errors import ArgumentError, UnsupportedInputError
+from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
+
+Key = tuple[str, int]
+
+
+class HeldTokens(VisualTokens):
+    """Tokens of a clip that went through a method's stream: those that it kept have features, and are selected already.
+
+    Args:
+        layout: of the whole clip.
+        selection: positions sent, with their features and masses.
+        stream: that the clip went through; its counts are for the report.
+        certified: frames in which the choice is proven to be that of the whole clip.
+    """
+
+    def __init__(self, layout: Layout, selection: Selection, stream: Stream, certified: int) -> None:
+        features = selection.features
+        assert features is not None  # noqa: S101  (for the type checker)
+        super().__init__(features.new_zeros(()).expand(len(layout), features.shape[-1]), layout)
+        self.selection, self.stream, self.certified = selection, stream, certified
+
+    @property
+    def note(self) -> str:
+        """What the report says of the stream."""
+        stream, frames = self.stream, self.stream.frames
+        sending = int(self.layout.view[self.selection.index].unique().numel())
+        sending -= self.layout.num_separators > 0
+        proven = (
+            "as from the whole clip" if self.certified == frames else f"proven so in {self.certified} frames"
+        )
+        return (
+            f"{frames} frames seen, {max(sending, 0)} of them send tokens; at most {stream.largest} of {stream.tokens} "
+            f"tokens were held, {stream.evictions} evictions; the choice is {proven}"
+        )
+
+
+def encode_visuals(
+    adapter: Adapter,
+    visuals: Mapping[Key, Visual],
+    plans: Mapping[Key, VisualBudget],
+    settings: CompressionConfig,
+    timings: Timings,
+) -> tuple[dict[Key, VisualTokens], dict[Key, int]]:
+    """Encode images together and videos together; `encode` is timed, and `compress` of clips that are not held.
+
+    Returns:
+        The tokens of each visual, and the number of its views that were not encoded.
+    """
+    tokens: dict[Key, VisualTokens] = {}
+    alike: dict[Key, int] = {}
+    device = input_device(adapter.model)
+    for modality in get_args(Modality):
+        keys = [key for key in visuals if key[0] == modality]
+        if not keys:
+            continue
+        if modality == "video" and settings.hold is not None:
+            tokens |= {key: _held(adapter, visuals[key], plans[key], settings, timings) for key in keys}
+            continue
+        with phase(timings, "encode", device):
+            encoded, fewer = _encode_alike(adapter, visuals, plans, settings, modality, keys)
+        tokens |= dict(zip(keys, encoded, strict=True))
+        alike |= dict(zip(keys, fewer, strict=False))
+    return tokens, alike
+
+
+def _encode_alike(
+    adapter: Adapter,
+    visuals: Mapping[Key, Visual],
+    plans: Mapping[Key, VisualBudget],
+    settings: CompressionConfig,
+    modality: Modality,
+    keys: list[Key],
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode the visuals of one modality; count the views that were not encoded, where any may be left out."""
+    evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
+    # The heir of a token is the one that is most like it.
+    reads = settings.weighs or settings.method.reads_features(modality, has_cls)
+    frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
+    part = [visuals[key] for key in keys]
+    if modality == "video" and settings.encoder_saving.frames:
+        return encode_new_frames(adapter, part, evidence, frames, settings)
+    if modality == "image" and settings.encoder_saving.crops:
+        return encode_worthy_crops(adapter, part, [plans[key] for key in keys], evidence, settings)
+    part = [
+        replace(v, may_defer=not reads and plans[k].positions < plans[k].total)
+        for k, v in zip(keys, part, strict=True)
+    ]
+    return adapter.encode(part, evidence, frames, settings.max_views), []
+
+
+def _held(
+    adapter: Adapter, visual: Visual, plan: VisualBudget, settings: CompressionConfig, timings: Timings
+) -> HeldTokens:
+    """Encode a clip in chunks of `max_views` frames and give them to the method's stream.
+
+    Raises:
+        UnsupportedInputError: the method wants evidence of the encoder, or the model takes companions of tokens.
+        ArgumentError: masses are wanted of a method that states none.
+    """
+    layout, method, device = visual.layout, settings.method, input_device(adapter.model)
+    if evidence := method.needs("video", adapter.has_cls):
+        raise UnsupportedInputError(
+            f"hold={settings.hold:g} cannot go with method {method.name!r} here, which reads {tuple(evidence[0])} of "
+            "the encoder; use a method that reads features only, such as evs, or leave hold out"
+        )
+    count = tokens_to_keep(layout, plan)
+    stream = method.stream(count, settings.hold, grid=layout.grid)
+    newline: Tensor | None = None
+    windows: dict[int, Layout] = {}
+    for start in range(0, len(layout.views), settings.max_views):
+        stop = min(start + settings.max_views, len(layout.views))
+        window = windows.setdefault(stop - start, _first_frames(layout, stop - start))
+        with phase(timings, "encode", device):
+            part = replace(visual, layout=window, pixels=visual.pixels[start:stop], runs=None, view_text=None)
+            tokens = adapter.encode([part], (), None, settings.max_views)[0]
+        if tokens.deep:
+            raise UnsupportedInputError(
+                f"hold={settings.hold:g} cannot go with {type(adapter.model).__name__}, whose tokens have companions "
+                "in later layers; leave hold out"
+            )
+        with phase(timings, "compress", device):
+            stream.add(tokens.features[tokens.layout.table])
+            newline = tokens.features[tokens.layout.separator_index]
+    with phase(timings, "compress", device):
+        kept = stream.keep(count)
+        if kept.mass is None and settings.weighs:
+            raise ArgumentError(
+                f"mass='on' cannot go with hold={settings.hold:g} and method {method.name!r}, which states no masses; "
+                "use census, mass='off', or leave hold out"
+            )
+        selection = _selection(kept, layout, plan, newline)
+    certified = 0 if kept.certified is None else int(kept.certified.sum())
+    return HeldTokens(layout.to(kept.frame.device), selection, stream, certified)
+
+
+def _selection(kept: Kept, layout: Layout, plan: VisualBudget, newline: Tensor | None) -> Selection:
+    """Return the selection of a clip from what its stream kept, with the separators of the fullest lines."""
+    layout = layout.to(kept.frame.device)
+    index = layout.table[kept.frame, kept.place]
+    sent = with_separators(layout, index, plan.separators)
+    place = torch.searchsorted(index, sent).clamp(max=len(index) - 1)
+    apart = layout.separator[sent]
+    features = kept.features[place]
+    if newline is not None and plan.separators:
+        features = torch.where(apart[:, None], newline[:1].to(features.dtype), features)
+    mass = None if kept.mass is None else torch.where(apart, 1.0, kept.mass[place])
+    return Selection(sent, features, mass=mass)
+
+
+def _first_frames(layout: Layout, frames: int) -> Layout:
+    """Return the layout of the first frames of a clip, with one separator where it has any."""
+    index = torch.cat((layout.table[:frames].flatten(), layout.separator_index[:1])).sort().values
+    separators = min(1, layout.num_separators)
+    apart = layout.separator[index]
+    return replace(
+        layout,
+        views=layout.views[:frames],
+        sizes=layout.sizes[:frames],
+        view=torch.where(apart, frames, layout.view[index]),
+        row=layout.row[index],
+        col=layout.col[index],
+        line=torch.zeros_like(index),
+        separator=apart,
+        num_separators=separators,
+        num_lines=separators,
+        source=torch.arange(len(index), device=index.device),
+        full_length=len(index),
+    )
