@@ -32,6 +32,7 @@ from vidcompress.session.entrance import judge_once
 from vidcompress.session.inputs import (
     CompressedInputs,
     check_inputs,
+    far_positions,
     late_features,
     row_features,
     scores_of_all,
@@ -214,6 +215,7 @@ def compress_with(
                 visual.view_text = total_length(texts[key])
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
+    report.notes += far_positions(adapter, (ids if gaps and not scaled else values["input_ids"]).shape[1])
     report.notes += [one.note for one in tokens.values() if isinstance(one, HeldTokens)]
     if scaled:
         note_unknown_home(report, adapter)

@@ -135,6 +135,17 @@ def late_features(
     return dict(zip(late, rows, strict=True))
 
 
+def far_positions(adapter: Adapter, columns: int) -> list[str]:
+    """Return a note where a prompt is longer than the model's positions; none where positions are no columns."""
+    most = getattr(adapter.model.config.get_text_config(), "max_position_embeddings", None)
+    if not is_whole(most) or columns <= most or adapter.traits.axes != 1:
+        return []
+    return [
+        f"the prompt has positions up to {columns - 1}, the language model was made for {most} "
+        "(max_position_embeddings): answers may be bad; lower max_tokens, or use positions='contiguous'"
+    ]
+
+
 class CompressedInputs(Mapping[str, Any]):
     """Model inputs with encoded and selected visual tokens.
 
