@@ -138,7 +138,7 @@ def late_features(
 def far_positions(adapter: Adapter, columns: int) -> list[str]:
     """Return a note where a prompt is longer than the model's positions; none where positions are no columns."""
     most = getattr(adapter.model.config.get_text_config(), "max_position_embeddings", None)
-    if not is_whole(most) or columns <= most or adapter.traits.axes != 1:
+    if most is None or not is_whole(most) or columns <= most or adapter.traits.axes != 1:
         return []
     return [
         f"the prompt has positions up to {columns - 1}, the language model was made for {most} "
