@@ -210,10 +210,10 @@ class Pipeline:
             closing.pop_all()
             clock.cut("preprocess")
             return batch
-        return self.preprocess(questions, clock=clock, stream=self._passes, decode_all=True)
+        return self.preprocess(questions, clock=clock, stream=self.passes, decode_all=True)
 
     @property
-    def _passes(self) -> bool:
+    def passes(self) -> bool:
         """Whether clips pass through memory chunk by chunk."""
         family = self.processor.family
         return self.config.hold is not None and self.adapter.reads_ahead and not (family and family.tiles)
@@ -222,7 +222,7 @@ class Pipeline:
         """Open the media of a question. A clip with misleading packets from its first frame on is read whole."""
         sampling = {**self.sampling, "rule": self.processor.frame_rule}
         if stream and question.streams and self.adapter.reads_ahead:
-            device, dtype, passes = input_device(self.model), self.model.dtype, self._passes
+            device, dtype, passes = input_device(self.model), self.model.dtype, self.passes
             for again in (decode_all, True) if passes else (False,):
                 with suppress(Reread):
                     return question.start(device, dtype, held=not passes, decode_all=again, **sampling)
@@ -275,7 +275,7 @@ class Pipeline:
             batch.clock.cut("decode")
             return compressed
         with self.preprocess(
-            batch.questions, clock=batch.clock, stream=self._passes, decode_all=True
+            batch.questions, clock=batch.clock, stream=self.passes, decode_all=True
         ) as again:
             compressed = self._compress(again, again.streaming)
             batch.media, batch.inputs = again.media, again.inputs

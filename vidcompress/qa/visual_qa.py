@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -45,6 +46,9 @@ from vidcompress.qa.compare.grid import Variant, plan_comparison
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.row_stream import RowStream
 from vidcompress.qa.compare.run import run_comparison
+from vidcompress.qa.memory.memory_file import read_memory, write_memory
+from vidcompress.qa.memory.remembering import ask_memory, remember, streaming_pipeline
+from vidcompress.qa.memory.watch import Watch
 from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
 from vidcompress.qa.streaming import check_streamable, stream_text
@@ -374,6 +378,7 @@ class VisualQA:
         max_frames: int | None = None,
         max_tokens: int | None = None,
         hold: float | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **generate: Unpack[GenerateOptions],
     ) -> Answer:
         """Answer one question. A thread decodes the frames of a clip file while the encoder runs on earlier ones.
@@ -389,6 +394,7 @@ class VisualQA:
                 wants a `max_frames` above its number of frames.
             max_tokens: visual tokens to keep for this question, in place of this object's budget.
             hold: memory of this clip, as in `CompressionConfig`; it wants a method that streams.
+            memory: file that `remember` wrote, in place of a clip; `max_tokens` is at most that of the memory.
             **generate: further arguments of the model's `generate`, such as `num_beams` or `do_sample`.
 
         Raises:
@@ -398,9 +404,88 @@ class VisualQA:
         """
         item = {"question": question, "image": image, "images": images, "video": video}
         asked, generation = self._read(item), self._generation(max_new_tokens, generate)
+        if memory is not None:
+            return self._from_memory(
+                asked, memory, max_tokens, generation, (num_frames, fps, max_frames, hold)
+            )
         if (num_frames, fps, max_frames, max_tokens, hold) == (None,) * 5:
             return self.pipeline(asked, generation)
         return self._for_one(num_frames, fps, max_frames, max_tokens, hold)(asked, generation)
+
+    def _from_memory(
+        self,
+        asked: Question,
+        path: str | os.PathLike[str],
+        max_tokens: int | None,
+        generation: Mapping[str, Any],
+        reading: tuple[object, ...],
+    ) -> Answer:
+        """Answer from a memory file."""
+        if asked.images or asked.video is not None or any(value is not None for value in reading):
+            raise ArgumentError(
+                f"memory={shown(path)}: it stands for a clip that was read already; leave out images, video, "
+                "num_frames, fps, max_frames and hold"
+            )
+        memory = read_memory(path, self.pipeline)
+        size = memory.stream.size
+        return ask_memory(
+            streaming_pipeline(self.pipeline, size.most, size.hold),
+            memory,
+            asked.text,
+            max_tokens,
+            generation,
+        )
+
+    def remember(
+        self,
+        video: VideoSource,
+        path: str | os.PathLike[str],
+        *,
+        max_tokens: int,
+        hold: float = 4.0,
+        num_frames: NumFrames | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+    ) -> Path:
+        """Write a compressed visual memory of a clip; `ask(question, memory=path)` answers from it.
+
+        The file holds features of the clip, from which much of it can be told: treat it as the clip itself.
+
+        Args:
+            video: as in `ask`.
+            path: of the file; it is written whole or not at all.
+            max_tokens: largest budget of a question, in visual tokens.
+            hold: tokens held per token of it; the file holds as many.
+            num_frames, fps, max_frames: as in `ask`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ArgumentError: an argument is not allowed, or the file cannot be written. MediaError: the clip cannot be
+            read. UnsupportedInputError: the method has no stream, or the family encodes clips whole.
+        """
+        asked = self._read({"question": "-", "video": video})
+        one = self._for_one(num_frames, fps, max_frames, max_tokens, hold)
+        pipeline = streaming_pipeline(one, max_tokens, hold)
+        pipeline.check({})
+        return write_memory(path, remember(pipeline, asked), pipeline)
+
+    def watch(self, *, max_tokens: int, hold: float = 4.0) -> Watch:
+        """Watch a stream of frames without an end: `with qa.watch(max_tokens=500) as stream: stream.add(frames)`.
+
+        Args:
+            max_tokens: largest budget of a question, in visual tokens.
+            hold: tokens held per token of it.
+
+        Returns:
+            A watch: `add(frames, times)`, `ask(question, max_tokens=...)`, `save(path)`.
+
+        Raises:
+            ArgumentError: an argument is not allowed. UnsupportedInputError: as `remember`.
+        """
+        self.pipeline.check({})
+        return Watch(self.pipeline, max_tokens, hold)
 
     def _for_one(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import get_args
 
@@ -15,7 +15,8 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.selection import Selection, with_separators
-from vidcompress.core.stream.stream import Kept, Stream
+from vidcompress.core.stream.source import TokenSource
+from vidcompress.core.stream.stream import Kept, Stream, StreamSize
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
@@ -112,46 +113,78 @@ def _encode_alike(
 def _held(
     adapter: Adapter, visual: Visual, plan: VisualBudget, settings: CompressionConfig, timings: Timings
 ) -> HeldTokens:
-    """Encode a clip in chunks of `max_views` frames and give them to the method's stream.
+    """Choose from a clip by the method's stream, which takes it chunk by chunk, or has taken it before.
 
     Raises:
         UnsupportedInputError: the method wants evidence of the encoder, or the model takes companions of tokens.
         ArgumentError: masses are wanted of a method that states none.
     """
-    layout, method, device = visual.layout, settings.method, input_device(adapter.model)
-    if evidence := method.needs("video", adapter.has_cls):
-        raise UnsupportedInputError(
-            f"hold={settings.hold:g} cannot go with method {method.name!r} here, which reads {tuple(evidence[0])} of "
-            "the encoder; use a method that reads features only, such as evs, or leave hold out"
-        )
-    count = tokens_to_keep(layout, plan)
-    stream = method.stream(count, settings.hold, grid=layout.grid)
-    newline: Tensor | None = None
-    windows: dict[int, Layout] = {}
-    for start in range(0, len(layout.views), settings.max_views):
-        stop = min(start + settings.max_views, len(layout.views))
-        window = windows.setdefault(stop - start, _first_frames(layout, stop - start))
-        with phase(timings, "encode", device):
-            part = replace(visual, layout=window, pixels=visual.pixels[start:stop], runs=None, view_text=None)
-            tokens = adapter.encode([part], (), None, settings.max_views)[0]
-        if tokens.deep:
-            raise UnsupportedInputError(
-                f"hold={settings.hold:g} cannot go with {type(adapter.model).__name__}, whose tokens have companions "
-                "in later layers; leave hold out"
-            )
+    layout, device = visual.layout, input_device(adapter.model)
+    if isinstance(visual.pixels, TokenSource):
+        stream, kept, newline = visual.pixels.stream, visual.pixels.kept, visual.pixels.newline
+    else:
+        size = StreamSize(tokens_to_keep(layout, plan), settings.hold or 0.0, grid=layout.grid)
+        stream, newline = open_stream(adapter, settings, size), None
+        for features, separator in encode_frames(adapter, visual, settings, timings):
+            newline = separator
+            with phase(timings, "compress", device):
+                stream.add(features)
         with phase(timings, "compress", device):
-            stream.add(tokens.features[tokens.layout.table])
-            newline = tokens.features[tokens.layout.separator_index]
+            kept = stream.keep(size.most)
+    if kept.mass is None and settings.weighs:
+        raise ArgumentError(
+            f"mass='on' cannot go with hold={settings.hold:g} and method {settings.method.name!r}, which states no "
+            "masses; use census, mass='off', or leave hold out"
+        )
     with phase(timings, "compress", device):
-        kept = stream.keep(count)
-        if kept.mass is None and settings.weighs:
-            raise ArgumentError(
-                f"mass='on' cannot go with hold={settings.hold:g} and method {method.name!r}, which states no masses; "
-                "use census, mass='off', or leave hold out"
-            )
         selection = _selection(kept, layout, plan, newline)
     certified = 0 if kept.certified is None else int(kept.certified.sum())
     return HeldTokens(layout.to(kept.frame.device), selection, stream, certified)
+
+
+def open_stream(adapter: Adapter, settings: CompressionConfig, size: StreamSize) -> Stream:
+    """Open a stream of the method of a configuration, for clips of a model.
+
+    Raises:
+        UnsupportedInputError: the method has no stream, or wants evidence of the encoder.
+    """
+    method = settings.method
+    if evidence := method.needs("video", adapter.has_cls):
+        raise UnsupportedInputError(
+            f"hold={size.hold:g} cannot go with method {method.name!r} here, which reads {tuple(evidence[0])} of the "
+            "encoder; use a method that reads features only, such as evs, or leave hold out"
+        )
+    return method.stream(size)
+
+
+def encode_frames(
+    adapter: Adapter, visual: Visual, settings: CompressionConfig, timings: Timings
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Encode a clip in chunks of `max_views` frames; `encode` is timed.
+
+    Yields:
+        Features (frame, token, D) of a chunk, and those of a separator, (1, D), or (0, D) where the family has none.
+
+    Raises:
+        UnsupportedInputError: the model takes companions of tokens.
+    """
+    layout, device = visual.layout, input_device(adapter.model)
+    windows: dict[int, Layout] = {}
+    for start in range(0, len(layout.views), settings.max_views):
+        stop = min(start + settings.max_views, len(layout.views))
+        window = windows.get(stop - start) or _first_frames(layout, stop - start)
+        windows[stop - start] = window
+        with phase(timings, "encode", device):
+            part = replace(visual, layout=window, pixels=visual.pixels[start:stop], runs=None, view_text=None)
+            tokens = adapter.encode([part], (), None, settings.max_views)[0]
+            if tokens.deep:
+                raise UnsupportedInputError(
+                    f"{type(adapter.model).__name__} adds companions of visual tokens in later layers, which a stream "
+                    "does not hold; leave hold out"
+                )
+            own = tokens.layout
+            yielded = tokens.features[own.table], tokens.features[own.separator_index]
+        yield yielded
 
 
 def _selection(kept: Kept, layout: Layout, plan: VisualBudget, newline: Tensor | None) -> Selection:

@@ -36,6 +36,7 @@ from vidcompress.core.method_lookup import (
 from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
 from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.core.report import Report
+from vidcompress.core.stream.stream import StreamSize
 from vidcompress.errors import ArgumentError, nearest, shown
 
 FILE_NAME = "compression_config.json"
@@ -44,8 +45,6 @@ VERSION = 1
 
 DEFAULT_METHOD = "globalcom2"
 NO_SAVING: EncoderSaving = "off"
-HOLD = (2, 1024)
-"""Least and most tokens held per token of the budget."""
 DEFAULT_RATIO = 0.25
 """Share of the visual tokens that a `VisualQA` keeps where no budget is given."""
 
@@ -186,10 +185,7 @@ class CompressionConfig:
         hold = self.hold
         if hold is None:
             return
-        if not is_number(hold) or not HOLD[0] <= hold <= HOLD[1]:
-            raise ArgumentError(
-                f"hold={shown(hold)}: must be a number from {HOLD[0]} to {HOLD[1]}, such as 4, or None"
-            )
+        size = StreamSize(1, hold)
         saving = read_view_skipping(self.encoder_saving)
         for name, whole in (
             ("policy='reference'", self.policy == "reference"),
@@ -199,7 +195,7 @@ class CompressionConfig:
                 raise ArgumentError(
                     f"hold={hold:g} cannot go with {name}, which needs the whole clip; leave one of them out"
                 )
-        self.method.stream(1, hold)  # refuses where the method has none
+        self.method.stream(size)  # refuses where the method has none
         self._set(hold=float(hold))
 
     def _set(self, **values: Any) -> None:
