@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vidcompress.checks import is_number
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout
@@ -224,15 +226,70 @@ def spend(
     """
     allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
     totals = totals_of(batch, budgets)
+    share = allotment.coverage
     if len(batch.visuals) == 1:
-        counts = largest_remainder(allotment.weights, totals[0], batch.layout.sizes_tensor[:-1])
+        counts = shared_out(allotment.weights, totals[0], batch.layout.sizes_tensor[:-1], share)
     else:
         slot, caps = batch._side_by_side.slot, batch._side_by_side.caps
         table = allotment.weights.new_zeros(caps.numel()).index_copy_(0, slot, allotment.weights)
         total = torch.tensor(totals, dtype=torch.int64).to(slot.device)
-        counts = largest_remainder(table.view(caps.shape), total[:, None], caps).flatten()[slot]
+        counts = shared_out(table.view(caps.shape), total[:, None], caps, share).flatten()[slot]
     index = top_per_view(scores, batch.layout, counts, sum(totals))
     return keep(batch, index, totals, budgets, allotment, scores)
+
+
+def shared_out(weights: Tensor, total: int | Tensor, caps: Tensor, coverage: float = 0.0) -> Tensor:
+    """Split a budget over views in proportion to weights, by largest remainder; a share of it may follow time.
+
+    That share counts where the budget is below one token a view. With W_t the running sum of its parts, view t gets
+    floor(W_t + 1/2) - floor(W_{t-1} + 1/2): as many in every stretch of time as the stretch weighs.
+
+    Args:
+        weights, total, caps: as in `largest_remainder`.
+        coverage: the share, 0 to 1.
+
+    Returns:
+        (V,) or (B, V) int64, as `largest_remainder` returns them.
+    """
+    if coverage == 0:
+        return largest_remainder(weights, total, caps)
+    timed = timed_share(weights, total, caps, coverage)
+    return timed + largest_remainder(weights, total - timed.sum(-1, keepdim=True), caps - timed)
+
+
+def check_coverage(value: Any) -> None:
+    """Refuse a value of the option `coverage`.
+
+    Raises:
+        ArgumentError: it is no number from 0 to 1.
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ArgumentError(
+            f"coverage must be a number from 0 (by weight) to 1 (evenly over time), got {shown(value)}"
+        )
+
+
+def timed_share(
+    weights: Tensor, total: int | Tensor, caps: Tensor, coverage: float, held: Tensor | None = None
+) -> Tensor:
+    """Return the tokens of each view that follow time, int64; see `shared_out`.
+
+    Args:
+        weights, total, caps, coverage: as there.
+        held: (V,) int64, tokens that each view still has; what falls to a view without any goes to the next with some.
+    """
+    views = (caps > 0).sum(-1, keepdim=True)
+    share = torch.as_tensor(total, dtype=torch.float64, device=views.device) * coverage
+    part = torch.where(views > total, (share + 0.5).floor(), 0.0)
+    even = torch.where(caps > 0, 1.0, 0.0).to(torch.float64)
+    weights = torch.where(caps > 0, torch.nan_to_num(weights.to(torch.float64), nan=0.0).clamp(min=0), 0.0)
+    weights = torch.where(weights.sum(-1, keepdim=True) > 0, weights, even)
+    running = weights.cumsum(-1)
+    edge = (running / running[..., -1:].clamp(min=1e-300) * part + 0.5).floor()
+    if held is not None:
+        edge, caps = torch.where(held > 0, edge, 0.0).cummax(-1).values, torch.minimum(caps, held)
+    before = torch.cat((torch.zeros_like(edge[..., :1]), edge[..., :-1]), -1)
+    return torch.minimum((edge - before).to(torch.int64), caps)
 
 
 def keep(

@@ -18,6 +18,7 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.report.visual import Allotment
 from vidcompress.core.selection import Selection
+from vidcompress.core.stream.stream import Stream, StreamSize, whole_clip
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry import Registry, check_method_class
@@ -87,11 +88,7 @@ class Method(ABC):
         """Whether `select` reads features of tokens that it does not send.
 
         Where it does not, it takes what it sends by `VisualTokens.rows` if at all, and a projector that works position
-        by position runs on those tokens only.
-
-        Args:
-            modality: of the visual input.
-            has_cls: whether the encoder has a CLS token.
+        by position runs on those tokens only. Arguments are those of `needs`.
         """
         return True
 
@@ -119,8 +116,7 @@ class Method(ABC):
 
         Args:
             thumbnail: its tokens, with the evidence asked for.
-            layout: of the whole image.
-            budget: of the whole image.
+            layout, budget: of the whole image.
 
         Raises:
             ArgumentError: the method leaves out no crops.
@@ -130,11 +126,13 @@ class Method(ABC):
             "the thumbnail; use globalcom2 with allocation='gated', or leave it out"
         )
 
+    def stream(self, size: StreamSize) -> Stream:
+        """Return an empty stream of frames; without one raise UnsupportedInputError, which names what to use."""
+        whole_clip(repr(self.name))
+
     @abstractmethod
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """Select the tokens of images or videos that the language model receives.
-
-        The selection of a visual is the same, to the last token, alone and beside any others.
 
         Args:
             batch: B visuals with features, layouts and the evidence asked for.

@@ -173,8 +173,7 @@ def allocate(
     else:
         how = "max" if allocation == "softmax_max" else "sum"
         importance = over_views(commander, layout, how, policy)
-        sigma = softmax_of_views(rearrange(importance, "(b v) -> b v", b=len(ratios)), live, tau)
-        rates = share * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
+        rates = share * softmax_rates(rearrange(importance, "(b v) -> b v", b=len(ratios)), live, count, tau)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
     return rates.clamp(max=1.0).flatten(), importance
@@ -189,6 +188,12 @@ def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
         for view, size in zip(layout.views, layout.sizes, strict=True)
     ]
     return torch.tensor(local, dtype=torch.bool, device=layout.view.device), sum(local)
+
+
+def softmax_rates(importance: Tensor, live: Tensor, count: int, tau: float) -> Tensor:
+    """1 + sigma_j - mean sigma of the `count` live views: (V,) or (B, V) float64."""
+    sigma = softmax_of_views(importance, live, tau)
+    return 1 + sigma - sigma.sum(-1, keepdim=True) / count
 
 
 def softmax_of_views(importance: Tensor, live: Tensor, tau: float) -> Tensor:

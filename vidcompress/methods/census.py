@@ -22,11 +22,14 @@ from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout, Modality, View, _first
 from vidcompress.core.method import Mass, Method, Positions, register_method
 from vidcompress.core.reductions import EPSILON, per_view, products_with, rows_per_block, working_dtype
-from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.selection import Selection, best_first, with_separators
+from vidcompress.core.stream.stream import Chosen, Stream, StreamSize, frames_layout, whole_clip
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.methods.evs import strided
+from vidcompress.ops.centres import apart
 from vidcompress.ops.coverage import (
+    FAR,
     ONE_BY_ONE,
     Cloud,
     covering,
@@ -44,6 +47,8 @@ Weight = Literal["commander", "cls", "question"]
 Choice = Literal["coverage", "proportional"]
 CLS, QUESTION = Evidence("cls_logits", -1), Evidence("question")
 MOST_FACTOR, MOST_WIDTH = 100, 4096
+FIRST_RADIUS = 2.0**-10
+"""Squared distance that centres of a stream lie apart at first: little more than copies have."""
 
 
 class _Described(NamedTuple):
@@ -152,6 +157,19 @@ class Census(Method):
             for one, (index, mass), budget in zip(batch.visuals, kept, budgets, strict=True)
         ]
 
+    def stream(self, size: StreamSize) -> Stream:
+        """Return a stream of centres by the doubling algorithm, with masses that accumulate; see `CentreStream`.
+
+        Raises:
+            UnsupportedInputError: weights of other evidence, or tokens that are spread in proportion.
+        """
+        if self.weight != "commander" or self.selection != "coverage":
+            whole_clip(
+                f"'census' with weight={self.weight!r}, selection={self.selection!r}",
+                "weight='commander' and selection='coverage'",
+            )
+        return CentreStream(self, size)
+
     def _covering(self, count: int) -> int:
         """Number of the tokens that are chosen by coverage."""
         return (count + 1) // 2 if self.selection == "proportional" else count
@@ -190,8 +208,10 @@ class Census(Method):
             unit = torch.where(evidence.isfinite()[:, None], unit, 0.0)
         return _Described(torch.cat((unit, where[:, : 2 + (layout.modality == "video")]), 1), evidence)
 
-    def _cloud(self, described: Sequence[_Described], numbers: int, step: float) -> Cloud:
-        """Put visuals side by side and weigh their tokens."""
+    def _cloud(
+        self, described: Sequence[_Described], numbers: int, step: float, sums: Tensor | None = None
+    ) -> Cloud:
+        """Put visuals side by side and weigh their tokens, by the sums (B, d) of their directions, or of more."""
         sizes = [len(one.points) for one in described]
         length = max(sizes) + 1
 
@@ -205,7 +225,7 @@ class Census(Method):
             torch.arange(length, device=points.device) < torch.tensor(sizes, device=points.device)[:, None]
         )
         live = unit.square().sum(2) > 0.5  # rounded unit vectors, or zero
-        mean = unit.sum(1, dtype=torch.float64)  # exact in any order
+        mean = unit.sum(1, dtype=torch.float64) if sums is None else sums  # exact in any order
         mean = mean / torch.linalg.vector_norm(mean, dim=1, keepdim=True).clamp(min=EPSILON)
         likeness = torch.bmm(unit, rounded(mean, step).to(unit.dtype)[..., None])[..., 0]
         share = _from_least(1 - likeness, live)
@@ -221,6 +241,77 @@ class Census(Method):
         weight = self.floor + (1 - self.floor) * share
         first = torch.where(live, likeness, torch.where(inside, -2.0, -torch.inf)).argmax(1)
         return Cloud(points, weight, live, inside, first)
+
+
+class CentreStream(Stream):
+    """Census as frames come: the doubling algorithm for k-centre (Charikar et al., STOC 1997), with masses.
+
+    Centres lie farther apart than a radius. An eviction keeps them, and new ones among the tokens that came since;
+    where they are more than it may leave, the squared radius doubles until they are not. The room that is left goes to
+    tokens that half the radius keeps apart, the farthest weighted ones first. Whatever is dropped lies within the
+    radius of a centre, and its mass goes to the kept token of nearest direction. `keep` covers what is held, with
+    weights by the mean of all tokens seen, and adds up the masses. Times are over the frames seen so far.
+    """
+
+    def __init__(self, method: Census, size: StreamSize) -> None:
+        super().__init__(method.select, size)
+        self.method = method
+        self.own["radius"] = torch.tensor([FIRST_RADIUS], dtype=torch.float64)
+
+    @property
+    def radius(self) -> float:
+        """Squared distance that centres lie apart."""
+        return float(self.own["radius"])
+
+    @property
+    def _step(self) -> float:
+        return grid_step(self.method.place, self.method.time, working_dtype(self.table["features"]))
+
+    def _directions(self, features: Tensor) -> Tensor:
+        rows = torch.arange(len(features), device=features.device)
+        return rounded(directions(features, rows, int(self.method.width)), self._step)
+
+    def _arrive(self, features: Tensor, row: int) -> None:
+        unit = self._directions(features.flatten(0, 1))
+        sums = unit.sum(0, dtype=torch.float64)  # exact
+        self.own["sums"] = sums + self.own.get("sums", 0)
+        new = torch.ones(len(unit), dtype=torch.int64, device=unit.device)
+        self.table.write(row, mass=new, centre=new.bool() & False)
+
+    def _described(self) -> tuple[_Described, Cloud]:
+        """Return the tokens held as points, and weighed."""
+        method, step, unit = self.method, self._step, self._directions(self.table["features"])
+        middle = places_of(frames_layout(1, self.grid)).to(unit.device)[self.table["place"]]
+        where = torch.cat((middle[:, :2], (self.table["frame"].double() / self.frames)[:, None]), 1)
+        scale = torch.tensor([method.place, method.place, method.time], dtype=torch.float64).sqrt()
+        where = rounded(where * scale.to(where.device), step).to(unit.dtype)
+        described = _Described(torch.cat((unit, where), 1), None)
+        return described, method._cloud([described], unit.shape[1], step, self.own["sums"][None])
+
+    def _survivors(self, retained: int) -> Tensor:
+        (points, _), cloud = self._described()
+        live, weight = cloud.live[0, :-1], cloud.weight[0, :-1]
+        # Centres of before come first, then the others in the order in which they came.
+        order = (~self.table["centre"]).to(torch.int8).argsort(stable=True)
+        centre, near, fits = apart(points, order, live, self.radius, retained)
+        while not fits:
+            self.own["radius"] *= 2
+            centre, near, fits = apart(points, order, live, self.radius, retained)
+        worth = torch.where(centre, torch.inf, torch.where(live, near * weight, -1.0))
+        filled = apart(points, best_first(worth), live, self.radius / 2, retained)[0]
+        worth = torch.where(filled & ~centre, FAR, worth)
+        kept = best_first(worth)[:retained].sort().values
+        heir = heirs(points[:, :-3], kept)
+        mass = torch.zeros_like(kept).index_add_(0, heir, self.table["mass"])
+        self.table["mass"].index_copy_(0, kept, mass)
+        self.table["centre"].copy_(centre)
+        return kept
+
+    def _choose(self, count: int) -> Chosen:
+        (points, _), cloud = self._described()
+        kept = _first(covering(cloud, [count], self.method.gamma)[0, :-1], count)
+        heir = heirs(points[:, :-3], kept)
+        return Chosen(kept, masses(heir, count, self.table["mass"]))
 
 
 def _with_mass(layout: Layout, kept: Tensor, mass: Tensor | None, separators: int) -> Selection:

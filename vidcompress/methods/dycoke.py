@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from vidcompress.checks import is_whole
 from vidcompress.core.budget import VisualBudget, split_in_proportion
-from vidcompress.core.layout import Modality
+from vidcompress.core.layout import Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import (
@@ -23,6 +24,8 @@ from vidcompress.core.selection import (
     top_per_view,
     with_separators,
 )
+from vidcompress.core.stream.stream import Chosen, Stream, StreamSize, frames_layout, whole_clip
+from vidcompress.core.stream.table import ranks
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.evs import strided
@@ -58,6 +61,16 @@ class DyCoke(PerVisualMethod):
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Select by the policy of the budget."""
         return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
+
+    def stream(self, size: StreamSize) -> Stream:
+        """Return a stream that keeps what `select` keeps; it holds log2 of the frames seen as whole frames besides.
+
+        Raises:
+            UnsupportedInputError: a window that is no power of two, whose partners change when it doubles.
+        """
+        if self.window & (self.window - 1):
+            whole_clip(f"'dycoke' with window={self.window}", "a window that is a power of two")
+        return WindowStream(self, size)
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Keep first frames whole and share the rest of the budget evenly over all others.
@@ -107,10 +120,73 @@ class DyCoke(PerVisualMethod):
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         return Selection(index[torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)])
 
-    def _novelty(self, tokens: VisualTokens, partner: list[int]) -> torch.Tensor:
+    def _novelty(self, tokens: VisualTokens, partner: list[int]) -> Tensor:
         """Return minus the cosine (N,) to the same place of the partner frame; 0 in frames without a partner."""
         layout = tokens.layout
         alone = torch.tensor([*(t == p for t, p in enumerate(partner)), True], device=layout.view.device)
         index = torch.tensor(partner, device=layout.view.device)
         novelty = -cosines_to_frames(tokens.features, layout, index)
         return novelty.masked_fill(alone[layout.view], 0.0)
+
+
+class WindowStream(Stream):
+    """DyCoke as frames come: with windows that are powers of two, the partner of frame t is always t & (t - 1).
+
+    The window only doubles, so a frame that is not the first of one never gets whole again, and its share of the budget
+    is at most that of `most` tokens now. Beside the table stand the frames that later ones will be compared with: the
+    last multiple of each power of two.
+    """
+
+    exact: ClassVar[bool] = True
+
+    def __init__(self, method: DyCoke, size: StreamSize) -> None:
+        super().__init__(method.select, size)
+        self.window = int(method.window)
+
+    def _arrive(self, features: Tensor, row: int) -> None:
+        first, count = self._arrived, len(features)
+        last = first + count - 1
+        levels = max(1, last.bit_length() + 1)
+        partners = self.own.get("partners", features[:0])  # entry j is the last multiple of 2^j
+        # A level that is new stands for multiples of a power of two above all frames so far: frame 0 alone.
+        held = len(partners)
+        start = partners[-1:] if held else features[:1]
+        partners = torch.cat((partners, start.expand(levels - held, *features.shape[1:])))
+        at = [
+            t if t == 0 else (t & (t - 1)) if (t & (t - 1)) >= first else -(t & -t).bit_length() - 1
+            for t in range(first, last + 1)
+        ]
+        index = [levels + p - first if p >= 0 else -p - 1 for p in at]
+        layout = frames_layout(levels + count, self.grid).to(features.device)
+        both = torch.cat((partners, features))
+        compared = torch.tensor([*range(levels), *index], device=features.device)
+        novelty = -cosines_to_frames(both.flatten(0, 1), layout, compared)
+        self.table.write(row, score=novelty[levels * self.frame_size :])
+        newest = [(last >> level) << level for level in range(levels)]
+        index = [levels + t - first if t >= first else level for level, t in enumerate(newest)]
+        self.own["partners"] = both[torch.tensor(index, device=features.device)]
+
+    def _limits(self, most: int, whole_frames: int | None = None) -> Tensor:
+        """Most tokens (K,) of the frame of each token held, when `most` are kept; fewer frames may be counted whole."""
+        window, frame = self.window, self.table["frame"]
+        while -(-self.frames // window) * self.frame_size > most:
+            window *= 2
+        whole = -(-self.frames // window)
+        spare = most - (whole if whole_frames is None else whole_frames) * self.frame_size
+        pruned = max(1, self.frames - whole)
+        # Evenly shared, earlier frames first: ceil((spare - number among the pruned) / pruned).
+        share = (spare - (frame - 1 - frame // window) + pruned - 1) // pruned
+        return torch.where(frame % window == 0, self.frame_size, share.clamp(0, self.frame_size))
+
+    def _survivors(self, retained: int) -> Tensor:
+        frame, most = self.table["frame"], self.size.most
+        if most < self.frame_size:  # then all that is ever kept is of the first frame
+            return (frame == 0).nonzero()[:, 0]
+        # Later there are fewer whole frames, at least one, and the others share the rest.
+        return (ranks(self.table["score"], frame) < self._limits(most, 1)).nonzero()[:, 0]
+
+    def _choose(self, count: int) -> Chosen:
+        if count < self.frame_size:
+            rows = torch.arange(self.frame_size, device=self.table["frame"].device)
+            return Chosen(strided(rows, self.frame_size, count))
+        return Chosen(_first(ranks(self.table["score"], self.table["frame"]) < self._limits(count), count))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from vidcompress.checks import one_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.stream.ranked import RankedStream
+from vidcompress.core.stream.stream import Stream, StreamSize, whole_clip
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
+from vidcompress.ops.position_order import best_positions, golden_order
+
+Spacing = Literal["even", "golden"]
 
 
 @register_method
@@ -21,6 +29,13 @@ class Frames(PerVisualMethod):
     """Whole frames, evenly spaced from the first to the last; the harder control for video methods.
 
     Frames keep as many of their newlines as fit into the budget.
+
+    Attributes:
+        rule: `even` as above, or `golden`, the best frames by number / golden ratio modulo 1, which are almost evenly
+            spaced however long the clip gets, so that a stream can keep them too.
+
+    Raises:
+        ArgumentError: an unknown rule.
     """
 
     name: ClassVar[str] = "frames"
@@ -29,6 +44,11 @@ class Frames(PerVisualMethod):
     compares: ClassVar = "nothing"
     changes_views: ClassVar[bool] = True
     exact: ClassVar[bool] = False
+
+    rule: Spacing = "even"
+
+    def __post_init__(self) -> None:
+        one_of("rule", self.rule, get_args(Spacing))
 
     def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...]:
         """Return the numbers of the frames to encode: as many as fit into the budget with their newlines.
@@ -40,9 +60,22 @@ class Frames(PerVisualMethod):
         """
         count = self._reach(layout, budget)[0]
         frames = len(layout.views)
+        if self.rule == "golden":
+            return tuple(best_positions(golden_order(np.arange(frames)), max(1, count)).tolist())
         if count <= 1:
             return (0,)
         return tuple(i * (frames - 1) // (count - 1) for i in range(count))
+
+    def stream(self, size: StreamSize) -> Stream:
+        """Return a stream that keeps the frames that `select` keeps, of `rule="golden"`."""
+        if self.rule != "golden":
+            whole_clip("'frames' with rule='even'", "rule='golden'")
+
+        def score(features: Tensor, first: int) -> Tensor:
+            order = golden_order(np.arange(first, first + len(features)))
+            return torch.from_numpy(order).to(features.device)[:, None].expand(features.shape[:2])
+
+        return RankedStream(self.select, size, score, whole=True)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Keep every token of the frames; a layout of all frames loses the others here."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
-from vidcompress.core.batch import VisualBatch, joined
+from vidcompress.core.batch import VisualBatch, check_coverage, joined
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
@@ -29,9 +29,12 @@ from vidcompress.core.scoring import (
     allocate,
     commander_of_image,
     over_views,
+    softmax_rates,
     token_scores,
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
+from vidcompress.core.stream.running_mean import RunningMeanStream
+from vidcompress.core.stream.stream import Stream, StreamSize, whole_clip
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.ops.virtual_tiles import tiled_layout
@@ -67,6 +70,7 @@ class GlobalCom2(ScoredMethod):
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
+        coverage: share of a clip's budget below its number of frames that is spread evenly over time (ours), 0 to 1.
 
     Raises:
         ArgumentError: an option out of range.
@@ -86,9 +90,11 @@ class GlobalCom2(ScoredMethod):
     layer: int = -1
     gate: float = 2.0
     tiles: int = 4
+    coverage: float = 0.0
 
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
+        check_coverage(self.coverage)
         if not 1 <= self.gate < float("inf"):
             raise ArgumentError(
                 f"gate must be a number of at least 1, got {self.gate!r}: the views that stay hold that many times the "
@@ -165,7 +171,9 @@ class GlobalCom2(ScoredMethod):
 
         axes = "NNV" if self.allocation == "uniform" else "NNVV"
         commander, local, weights, *importance = in_groups(batch, measure, axes)
-        allotment = Allotment(weights, importance[0] if importance else None, _MEANING[self.allocation])
+        allotment = Allotment(
+            weights, importance[0] if importance else None, _MEANING[self.allocation], coverage=self.coverage
+        )
         return commander, local, allotment
 
     def _of_images(
@@ -275,6 +283,28 @@ class GlobalCom2(ScoredMethod):
         rest = kept & ~mine
         index = torch.cat((best, _first(rest, _count(rest))))
         return Selection(index, allotment=allotment, scores=scores)
+
+    def stream(self, size: StreamSize) -> Stream:
+        """Return a stream with exact sums per frame, which says of which frames its choice is proven to be `select`'s.
+
+        Raises:
+            UnsupportedInputError: an allocation or evidence that does not follow from sums over frames.
+        """
+        if self.allocation in ("softmax_max", "topk") or self.evidence not in ("auto", "distance"):
+            whole_clip(
+                f"'globalcom2' with allocation={self.allocation!r}, evidence={self.evidence!r}",
+                "allocation='softmax_sum' and evidence='auto'",
+            )
+        alpha = {"global": 1.0, "local": 0.0}.get(self.score, self.alpha)
+        sharpness = 0.0 if self.allocation == "uniform" else 1 / self.tau
+        return RunningMeanStream(self.select, size, self._rates_of_frames, sharpness, alpha, self.coverage)
+
+    def _rates_of_frames(self, importance: Tensor, ratio: float) -> Tensor:
+        """Return the share (F,) of its tokens that each frame keeps; as `allocate` does."""
+        live = torch.ones_like(importance, dtype=torch.bool)
+        if self.allocation == "uniform":
+            return ratio * live.double()
+        return (ratio * softmax_rates(importance, live, len(importance), self.tau)).clamp(max=1.0)
 
     @cached_property
     def _attention_key(self) -> Evidence:

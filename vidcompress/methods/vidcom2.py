@@ -15,7 +15,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
-from vidcompress.core.batch import VisualBatch
+from vidcompress.core.batch import VisualBatch, check_coverage
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
@@ -35,6 +35,8 @@ from vidcompress.core.reductions import (
 from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import ratios_of, softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
+from vidcompress.core.stream.shared import SharedStream
+from vidcompress.core.stream.stream import Stream, StreamSize, whole_clip
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
@@ -68,6 +70,8 @@ class VidCom2(ScoredMethod):
         reconcile: how `exact` meets the budget. `largest_remainder` splits it over the frames as other methods do;
             `global` (vLLM's) rounds per frame as the authors do, then drops the kept tokens of largest v + f, or adds
             the dropped tokens of smallest, anywhere in the clip.
+        coverage: share of a budget below the number of frames that is spread evenly over time (ours), 0 to 1; for
+            `largest_remainder` only.
 
     Raises:
         ArgumentError: an option out of range.
@@ -81,8 +85,10 @@ class VidCom2(ScoredMethod):
     channel_share: float = 0.5
     widths: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
     reconcile: Reconcile = "largest_remainder"
+    coverage: float = 0.0
 
     def __post_init__(self) -> None:
+        check_coverage(self.coverage)
         require_numbers(tau=self.tau, channel_share=self.channel_share)
         if not isinstance(self.widths, (tuple, list)):
             raise ArgumentError(f"widths must be a list of numbers above 0, got {shown(self.widths)}")
@@ -137,7 +143,8 @@ class VidCom2(ScoredMethod):
             return measured.similarity, measured.frame, scales.flatten()
 
         similarity, frame, scales = in_groups(batch, measure, "NVV", used=self.channel_share)
-        return -similarity, Allotment(batch.layout.sizes_tensor[:-1] * scales, frame, _MEANING)
+        weights = batch.layout.sizes_tensor[:-1] * scales
+        return -similarity, Allotment(weights, frame, _MEANING, coverage=self.coverage)
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """Return scale_t = min(1, R (1 + p_t - mean p)), p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
@@ -181,9 +188,98 @@ class VidCom2(ScoredMethod):
         limits = torch.cat((weights.round().clamp(min=1), weights.new_zeros(1)))
         return rank_within_views(scores, layout) < limits[layout.view]
 
+    def stream(self, size: StreamSize) -> Stream:
+        """Return a stream whose scores are frozen when a frame comes, or at the first eviction; see `FrozenStream`.
+
+        Raises:
+            UnsupportedInputError: `reconcile="global"`, which trades tokens between frames.
+        """
+        if self.reconcile == "global":
+            whole_clip("'vidcom2' with reconcile='global'", "reconcile='largest_remainder'")
+        return FrozenStream(self, size)
+
     def _kernels(self, squared: Tensor) -> Tensor:
         squared = squared.clamp(min=0)  # rounding can make the distance to a token's own mean negative
         return sum((torch.exp(squared / (-2 * width)) for width in self.widths), torch.zeros_like(squared))
+
+
+class FrozenStream(SharedStream):
+    """VidCom2 as frames come: a token's similarity, and u_t of its frame, stay as they were when the frame came.
+
+    The clip's channels and mean are those of the frames until then; the frames before the first eviction have those of
+    all of them. Sums of tokens keep the norms that they were divided by. So nothing is proven about `select`.
+    """
+
+    def __init__(self, method: VidCom2, size: StreamSize) -> None:
+        super().__init__(method.select, size, method.coverage)
+        self.method = method
+        self.sums: dict[
+            str, Tensor
+        ] = {}  # (D,) float64: first and second moments, and tokens over their norms
+
+    def _arrive(self, features: Tensor, row: int) -> None:
+        together = not self.evictions
+        if together and not self._arrived:
+            self._take_all()
+        x, shift = features.to(working_dtype(features)), self.own["shift"]
+        count = torch.tensor([self.frames * features.shape[1]], device=x.device)
+        if not together:
+            moments = (x - shift.to(x.dtype)).double()
+            first, second = self._add("first", moments), self._add("second", moments.square())
+            count = torch.arange(1, len(x) + 1, device=x.device) * x.shape[1] + self._arrived * x.shape[1]
+        else:
+            first, second = self.own["first"][None], self.own["second"][None]
+        channels = self._channels(first, second, count[:, None]).expand(len(x), -1)
+        picked = x.gather(2, channels[:, None].expand(-1, x.shape[1], -1))
+        scale = 1 / torch.linalg.vector_norm(picked, dim=-1, keepdim=True).clamp(min=EPSILON)
+        total = self.own["total"][None] if together else self._add("total", (x * scale).double())
+        mean = total.expand(len(x), -1).gather(1, channels) / count[:, None]
+        unit = picked * scale
+        far = [(unit - centre[:, None].to(unit.dtype)).square().sum(-1) for centre in (mean, unit.mean(1))]
+        to_clip, to_frame = map(self.method._kernels, far)
+        self.table.write(row, score=-(to_clip + to_frame).flatten())
+        at, importance = 0, -to_clip.double().mean(1)
+        while at < len(x):
+            part = slice(at, at + self.rows.room(len(x) - at))
+            self.rows.add({"importance": importance[part]})
+            at = part.stop
+
+    def _take_all(self) -> None:
+        """Take sums (D,) float64 over all frames held: of tokens less a first one, their squares, and unit tokens."""
+        features = self.table["features"]
+        self.own["shift"] = features[0].double()
+        blocks_ = features.split(rows_per_block(features, features.shape[1]))
+        for name, power in (("first", 1), ("second", 2)):
+            self.own[name] = sum(
+                ((x.double() - self.own["shift"]) ** power).sum(0) for x in blocks_
+            ) + torch.zeros_like(self.own["shift"])
+        count = torch.tensor([[len(features)]], device=features.device)
+        channels = self._channels(self.own["first"][None], self.own["second"][None], count)[0]
+        total = torch.zeros_like(self.own["shift"])
+        for block in blocks_:
+            x = block.to(working_dtype(features))
+            norm = torch.linalg.vector_norm(x[:, channels], dim=1, keepdim=True)
+            total += (x / norm.clamp(min=EPSILON)).sum(0, dtype=torch.float64)
+        self.own["total"] = total
+
+    def _add(self, name: str, values: Tensor) -> Tensor:
+        """Add tokens (k, n, D) to a sum, and return it after each frame: (k, D)."""
+        after = self.own[name] + values.sum(1).cumsum(0)
+        self.own[name] = after[-1].clone()
+        return after
+
+    def _channels(self, first: Tensor, second: Tensor, count: Tensor) -> Tensor:
+        """Return the least varying channels (k, C), ascending."""
+        variance = second / count - (first / count).square()
+        size = max(1, int(variance.shape[1] * self.method.channel_share))
+        return torch.argsort(variance, dim=1, stable=True)[:, :size].sort(1).values
+
+    def _weights(self, ratio: float) -> Tensor:
+        frames = self._sizes() / self.frame_size
+        return self._sizes() * self.method.scales(self.rows["importance"] / frames, ratio)
+
+    def _scores(self) -> Tensor:
+        return self.table["score"]
 
 
 def _columns(x: Tensor, channels: Tensor) -> Tensor:

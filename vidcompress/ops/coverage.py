@@ -244,10 +244,16 @@ def heirs(unit: Tensor, kept: Tensor) -> Tensor:
     return torch.cat(parts).index_copy_(0, kept, number)
 
 
-def masses(heir: Tensor, count: int) -> Tensor:
-    """Return (K,) float32: the number of tokens that each of `count` kept tokens stands for, itself included."""
+def masses(heir: Tensor, count: int, own: Tensor | None = None) -> Tensor:
+    """Return (K,) float32: the number of tokens that each of `count` kept tokens stands for, itself included.
+
+    Args:
+        heir: (n,) int64, the kept token that each token counts for.
+        count: K.
+        own: (n,) int64, number of tokens that each token stands for already; None for one.
+    """
     total = torch.zeros(count, dtype=torch.int64, device=heir.device)
-    return total.scatter_add_(0, heir, torch.ones_like(heir)).to(torch.float32)
+    return total.scatter_add_(0, heir, torch.ones_like(heir) if own is None else own).to(torch.float32)
 
 
 def dropped_by_heir(heir: Tensor, kept: Tensor) -> Tensor:

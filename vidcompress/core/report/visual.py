@@ -29,6 +29,7 @@ class Allotment:
         tiles: layout of the V tiles that the method cut the only view of the visual into; else None.
         note: a remark on the visual, such as why its view was not cut; may be empty.
         parts: the allotment of each visual, where several were joined; else ().
+        coverage: share of a budget below one token a view that follows time, 0 to 1; the same for all visuals.
     """
 
     weights: Tensor
@@ -37,6 +38,7 @@ class Allotment:
     tiles: Layout | None = None
     note: str = ""
     parts: tuple[Allotment, ...] = ()
+    coverage: float = 0.0
 
     def split(self, views: list[int]) -> list[Allotment]:
         """Split into the allotments of visuals one after the other; `views` has the number of views of each."""
