@@ -32,10 +32,12 @@ class HeldTokens(VisualTokens):
         layout: of the whole clip.
         selection: positions sent, with their features and masses.
         stream: that the clip went through; its counts are for the report.
-        certified: frames in which the choice is proven to be that of the whole clip.
+        certified: as in `Kept`.
     """
 
-    def __init__(self, layout: Layout, selection: Selection, stream: Stream, certified: int) -> None:
+    def __init__(
+        self, layout: Layout, selection: Selection, stream: Stream, certified: Tensor | None
+    ) -> None:
         features = selection.features
         assert features is not None  # noqa: S101  (for the type checker)
         super().__init__(features.new_zeros(()).expand(len(layout), features.shape[-1]), layout)
@@ -44,15 +46,16 @@ class HeldTokens(VisualTokens):
     @property
     def note(self) -> str:
         """What the report says of the stream."""
-        stream, frames = self.stream, self.stream.frames
-        sending = int(self.layout.view[self.selection.index].unique().numel())
-        sending -= self.layout.num_separators > 0
-        proven = (
-            "as from the whole clip" if self.certified == frames else f"proven so in {self.certified} frames"
-        )
+        stream, frames, index = self.stream, self.stream.frames, self.selection.index
+        views = self.layout.view[index][~self.layout.separator[index]]
+        proven = "is not proven to be that from the whole clip"
+        if self.certified is not None:
+            parts, count = len(self.certified), int(self.certified.sum())
+            kind = "frames" if parts == frames else "stretches"
+            proven = f"is as from the whole clip{'' if count == parts else f' in {count} of {parts} {kind}'}"
         return (
-            f"{frames} frames seen, {max(sending, 0)} of them send tokens; at most {stream.largest} of {stream.tokens} "
-            f"tokens were held, {stream.evictions} evictions; the choice is {proven}"
+            f"{frames} frames seen, {len(views.unique())} of them send tokens; at most {stream.largest} of "
+            f"{stream.tokens} tokens were held, {stream.evictions} evictions; the choice {proven}"
         )
 
 
@@ -138,8 +141,7 @@ def _held(
         )
     with phase(timings, "compress", device):
         selection = _selection(kept, layout, plan, newline)
-    certified = 0 if kept.certified is None else int(kept.certified.sum())
-    return HeldTokens(layout.to(kept.frame.device), selection, stream, certified)
+    return HeldTokens(layout.to(kept.frame.device), selection, stream, kept.certified)
 
 
 def open_stream(adapter: Adapter, settings: CompressionConfig, size: StreamSize) -> Stream:
