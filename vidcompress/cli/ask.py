@@ -17,6 +17,7 @@ from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
+    INPUT,
     OUTPUT,
     Attention,
     Backend,
@@ -69,6 +70,14 @@ def ask(
     question: Questions = None,
     image: Images = None,
     video: Video = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            help="A memory of a clip, from `vidcompress remember`, instead of --video.",
+            metavar=FILE,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     num_frames: FramesOrAll = None,
     fps: Fps = None,
     max_frames: MaxFrames = None,
@@ -186,7 +195,12 @@ def ask(
             )
         with decoding_progress():
             answer = qa.ask(
-                asked.question, images=asked.images or None, video=asked.video, max_new_tokens=max_new_tokens
+                asked.question,
+                images=asked.images or None,
+                video=asked.video,
+                memory=memory,
+                max_tokens=max_tokens if memory is not None else None,
+                max_new_tokens=max_new_tokens,
             )
         from vidcompress.qa.animation import ENDINGS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from vidcompress.core.stream.stream import Kept, Stream
 
+from vidcompress.core.stream.stream import Kept, Stream
 from vidcompress.core.tokens import FrameSource
 
 
