@@ -408,7 +408,7 @@ class VisualQA:
             return self._from_memory(
                 asked, memory, max_tokens, generation, (num_frames, fps, max_frames, hold)
             )
-        if (num_frames, fps, max_frames, max_tokens, hold) == (None,) * 5:
+        if all(value is None for value in (num_frames, fps, max_frames, max_tokens, hold)):
             return self.pipeline(asked, generation)
         return self._for_one(num_frames, fps, max_frames, max_tokens, hold)(asked, generation)
 
@@ -423,8 +423,8 @@ class VisualQA:
         """Answer from a memory file."""
         if asked.images or asked.video is not None or any(value is not None for value in reading):
             raise ArgumentError(
-                f"memory={shown(path)}: it stands for a clip that was read already; leave out images, video, "
-                "num_frames, fps, max_frames and hold"
+                f"memory={shown(path)}: it stands for a clip that was read already; pass it alone, without "
+                "images, video, num_frames, fps, max_frames and hold"
             )
         memory = read_memory(path, self.pipeline)
         size = memory.stream.size
@@ -449,7 +449,7 @@ class VisualQA:
     ) -> Path:
         """Write a compressed visual memory of a clip; `ask(question, memory=path)` answers from it.
 
-        The file holds features of the clip, from which much of it can be told: treat it as the clip itself.
+        The file holds features of the clip, from which much of it can be read off: treat it as the clip itself.
 
         Args:
             video: as in `ask`.
@@ -466,7 +466,9 @@ class VisualQA:
             read. UnsupportedInputError: the method has no stream, or the family encodes clips whole.
         """
         asked = self._read({"question": "-", "video": video})
-        one = self._for_one(num_frames, fps, max_frames, max_tokens, hold)
+        if asked.video is None:
+            raise ArgumentError("video=None: pass a clip to remember, such as the path of a video file")
+        one = self._for_one(num_frames, fps, max_frames, None, None)
         pipeline = streaming_pipeline(one, max_tokens, hold)
         pipeline.check({})
         return write_memory(path, remember(pipeline, asked), pipeline)
@@ -497,7 +499,7 @@ class VisualQA:
     ) -> Pipeline:
         """Return the pipeline with the frames, the budget and the memory of one question."""
         sampling, changes = dict(self.sampling), {"max_tokens": max_tokens, "hold": hold}
-        if (num_frames, fps) == (None, None):
+        if num_frames is None and fps is None:
             num_frames, fps = sampling["num_frames"], sampling["fps"]
         sampling |= read_sampling(
             num_frames, fps, sampling["max_frames"] if max_frames is None else max_frames

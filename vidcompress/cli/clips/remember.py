@@ -63,7 +63,7 @@ def remember(
 ) -> None:
     """Write a compressed visual memory of a clip, which `ask --memory` answers from.
 
-    The file holds features of the clip, from which much of it can be told: treat it as the clip itself.
+    The file holds features of the clip, from which much of it can be read off: treat it as the clip itself.
     """
     from vidcompress.cli.ask import check_media
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidcompress import __version__
 from vidcompress.core.stream.stream import StreamSize
 from vidcompress.errors import ArgumentError, MediaError, VidcompressError, one_line, shown
 from vidcompress.qa.memory.clip_memory import ClipMemory
@@ -71,7 +71,7 @@ def write_memory(path: str | os.PathLike[str], memory: ClipMemory, pipeline: Pip
     size = memory.stream.size
     header = {
         "version": VERSION,
-        "library": __version__,
+        "library": vars(sys.modules["vidcompress"])["__version__"],  # an import would be a circle
         "model": fingerprint(pipeline.model),
         "model_type": str(pipeline.model.config.model_type),
         "config": pipeline.config.to_dict(),
@@ -116,13 +116,13 @@ def read_memory(path: str | os.PathLike[str], pipeline: Pipeline) -> ClipMemory:
         raise ArgumentError(f"memory={shown(path)}: must be the path of a file that remember wrote")
     name = os.fspath(path)
     if not os.path.isfile(name):
-        raise ArgumentError(f"memory={name!r}: no such file; write it with qa.remember(video, path)")
+        raise ArgumentError(f"memory={name!r}: no such file; pass one that qa.remember(video, path) wrote")
     try:
         with safe_open(name, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise ArgumentError(
-                    f"memory={name!r} is no memory of a clip; write it with qa.remember(video, path)"
+                    f"memory={name!r} is no memory of a clip; pass one that qa.remember(video, path) wrote"
                 )
             if len(metadata.get("header", "")) > MAX_HEADER:
                 raise ArgumentError(
@@ -135,7 +135,7 @@ def read_memory(path: str | os.PathLike[str], pipeline: Pipeline) -> ClipMemory:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise ArgumentError(
-            f"memory={name!r} is damaged or cut short ({one_line(error)}); write it again with remember"
+            f"memory={name!r} is damaged or cut short ({one_line(error)}); pass one that remember wrote, whole"
         ) from error
 
 

@@ -27,7 +27,9 @@ def streaming_pipeline(pipeline: Pipeline, max_tokens: int, hold: float) -> Pipe
         UnsupportedInputError: the family's clips are no streams of frames, or the method has no stream.
         ArgumentError: a number out of range.
     """
-    changed = replace(pipeline, config=pipeline.config.replace(max_tokens=max_tokens, hold=hold))
+    budget = pipeline.config.replace(max_tokens=max_tokens)
+    StreamSize(max_tokens, hold)  # refuses None, which is a configuration's default
+    changed = replace(pipeline, config=budget.replace(hold=hold))
     if not changed.passes:
         raise UnsupportedInputError(
             f"{type(pipeline.model).__name__} takes clips whole, so that they cannot be watched or remembered; "
