@@ -35,6 +35,8 @@ def methods(
         if entry["options"]:
             pairs = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
             show(f"    options: {pairs}", style="dim", hanging=13)
+        if entry["stream"]:
+            show(f"    stream: {entry['stream']}", style="dim", hanging=12)
         for note in filter(None, (entry["package"] and f"from {entry['package']}", entry["card_problem"])):
             show(f"    {note}", style="dim", hanging=4)
     _print_broken(broken)
@@ -67,6 +69,7 @@ def _print_card(name: str, as_json: bool) -> None:
         ("paper", card.paper),
         ("code", card.code),
         ("needs", card.needs),
+        ("stream", card.stream),
     ):
         if value:
             show(f"{label}: {value}", style="dim", hanging=7)
@@ -167,9 +170,9 @@ def method_entries() -> list[dict[str, Any]]:
     """Return an entry for every registered method, by name.
 
     Returns:
-        Dicts of name, summary (the effect its card states, else the class's own), paper, modalities, options with
-        their defaults, default `positions` and `mass`, its third-party package or None, and the error of its card or
-        None.
+        Dicts of name, summary (the effect its card states, else the class's own), paper, `stream` of its card,
+        modalities, options with their defaults, default `positions` and `mass`, its third-party package or None, and
+        the error of its card or None.
     """
     from vidcompress.core.method import METHODS
     from vidcompress.errors import ArgumentError
@@ -189,6 +192,7 @@ def method_entries() -> list[dict[str, Any]]:
                 "name": name,
                 "summary": card.effect if card else cls.summary,
                 "paper": card.paper if card else "",
+                "stream": card.stream if card else "",
                 "modalities": sorted(cls.modalities),
                 "options": {
                     f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(cls) if f.init

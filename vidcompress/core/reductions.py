@@ -256,14 +256,19 @@ def cosines_to_frames(features: Tensor, layout: Layout, partner: Tensor) -> Tens
     table, parts = layout.table, []
     step = rows_per_block(features, max(1, 2 * table.shape[1] * features.shape[1]))
     for mine, theirs in zip(torch.split(table, step), torch.split(table[partner], step), strict=True):
-        x, y = (features[index].to(working_dtype(features)) for index in (mine, theirs))
-        norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
-        parts.append((x * y).sum(-1) / norms.clamp(min=EPSILON))
+        parts.append(cosines(features[mine], features[theirs]))
     flat = torch.cat(parts) if parts else table.to(working_dtype(features))
-    flat = flat.masked_fill(flat > 1 - NOISE, 1.0)
     out = flat.new_zeros(len(layout) + 1)
     out[table] = flat
     return out[:-1]
+
+
+def cosines(x: Tensor, y: Tensor) -> Tensor:
+    """Cosines (...) of tokens (..., D) to others, in float32 or better; exactly 1 for copies, NaN for broken ones."""
+    x, y = (values.to(working_dtype(values)) for values in (x, y))
+    norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
+    product: Tensor = (x * y).sum(-1) / norms.clamp(min=EPSILON)
+    return product.masked_fill_(product > 1 - NOISE, 1.0)
 
 
 class Distances(NamedTuple):

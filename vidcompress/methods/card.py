@@ -26,6 +26,7 @@ _HEAD = {
     "modalities": list,
     "needs": str,
     "defaults": dict,
+    "stream": str,
 }
 _NOUNS = {str: "text", list: "list", dict: "table"}
 
@@ -43,6 +44,7 @@ class Card:
         needs: evidence that the method reads, in words.
         defaults: default value by option name.
         text: the prose, Markdown.
+        stream: how it takes frames as they come; empty where it needs the whole clip.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Card:
     needs: str
     defaults: dict[str, Any]
     text: str
+    stream: str = ""
 
 
 def card_of(method: type[Method]) -> Card | None:
@@ -104,6 +107,7 @@ def parse_card(name: str, source: str) -> Card:
         head = tomllib.loads(head_text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ArgumentError(f"card {name!r} has a head that is not TOML: {one_line(error)}") from None
+    head.setdefault("stream", "")
     for key, kind in _HEAD.items():
         if key not in head:
             raise ArgumentError(f"card {name!r} lacks the key {key!r} in its head")

@@ -16,7 +16,7 @@ from vidcompress.checks import is_whole
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import cosines_to_frames
+from vidcompress.core.reductions import cosines, cosines_to_frames
 from vidcompress.core.selection import (
     Selection,
     order_within_views,
@@ -24,7 +24,7 @@ from vidcompress.core.selection import (
     top_per_view,
     with_separators,
 )
-from vidcompress.core.stream.stream import Chosen, Stream, StreamSize, frames_layout, whole_clip
+from vidcompress.core.stream.stream import Chosen, Stream, StreamSize, whole_clip
 from vidcompress.core.stream.table import ranks
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
@@ -157,11 +157,9 @@ class WindowStream(Stream):
             for t in range(first, last + 1)
         ]
         index = [levels + p - first if p >= 0 else -p - 1 for p in at]
-        layout = frames_layout(levels + count, self.grid).to(features.device)
         both = torch.cat((partners, features))
-        compared = torch.tensor([*range(levels), *index], device=features.device)
-        novelty = -cosines_to_frames(both.flatten(0, 1), layout, compared)
-        self.table.write(row, score=novelty[levels * self.frame_size :])
+        compared = both[torch.tensor(index, device=features.device)]
+        self.table.write(row, score=-cosines(features, compared).flatten())
         newest = [(last >> level) << level for level in range(levels)]
         index = [levels + t - first if t >= first else level for level, t in enumerate(newest)]
         self.own["partners"] = both[torch.tensor(index, device=features.device)]

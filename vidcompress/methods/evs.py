@@ -14,10 +14,10 @@ from torch import Tensor
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, Positions, register_method
-from vidcompress.core.reductions import cosines_to_frames
+from vidcompress.core.reductions import cosines, cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
 from vidcompress.core.stream.ranked import ChangeStream
-from vidcompress.core.stream.stream import Stream, StreamSize, frames_layout
+from vidcompress.core.stream.stream import Stream, StreamSize
 from vidcompress.core.tokens import VisualTokens
 
 FORCED = 255.0
@@ -65,10 +65,8 @@ class EVS(PerVisualMethod):
     def stream(self, size: StreamSize) -> Stream:
         """Return a stream that keeps what `select` keeps; it holds one whole frame more, the last."""
 
-        def change(features: Tensor) -> Tensor:
-            layout = frames_layout(len(features), (1, features.shape[1]))
-            tokens = VisualTokens(features.flatten(0, 1), layout.to(features.device))
-            return self.dissimilarity(tokens).nan_to_num(nan=-1.0).view(features.shape[:2])
+        def change(features: Tensor, before: Tensor) -> Tensor:
+            return (1 - cosines(features, before)).nan_to_num(nan=-1.0)
 
         return ChangeStream(self.select, size, change, FORCED, strided)
 

@@ -57,7 +57,7 @@ class ChangeStream(RankedStream):
     Args:
         select: of the method.
         size: limits of the stream.
-        change: of frames (k, n, D), each compared with the one before it: (k, n).
+        change: of frames (k, n, D) since those before them (k, n, D): (k, n).
         forced: score of the first frame, above all others.
         spread: positions of a row of tokens, their number and a count: that many of them, evenly spaced.
     """
@@ -66,7 +66,7 @@ class ChangeStream(RankedStream):
         self,
         select: Select,
         size: StreamSize,
-        change: Callable[[Tensor], Tensor],
+        change: Callable[[Tensor, Tensor], Tensor],
         forced: float,
         spread: Callable[[Tensor, int, int], Tensor],
     ) -> None:
@@ -74,8 +74,8 @@ class ChangeStream(RankedStream):
         self.change, self.forced, self.spread = change, forced, spread
 
     def _changed(self, features: Tensor, first: int) -> Tensor:
-        before = self.own.get("last", features[:1])
-        score = self.change(torch.cat((before, features)))[1:]
+        before = torch.cat((self.own.get("last", features[:1]), features[:-1]))
+        score = self.change(features, before)
         if first == 0:
             score[0] = self.forced
         self.own["last"] = features[-1:].clone()

@@ -163,7 +163,8 @@ class RunningMeanStream(SharedStream):
     def _mixed(self, c: Tensor, norms: Tensor) -> Tensor:
         """Return h (K,) float64 of the tokens held, with norms (F,) of their rows."""
         local = self.table["local"].double()
-        return self.alpha * c.double() + (1 - self.alpha) * norms[self._row()] * local
+        h = self.alpha * c.double() + (1 - self.alpha) * norms[self._row()] * local
+        return torch.where(self.table["inverse"] > 0, h, -torch.inf)  # broken tokens come last
 
     def _scores(self) -> Tensor:
         c = self._cosines()
@@ -199,10 +200,10 @@ class RunningMeanStream(SharedStream):
         row, base = self._row(), self.rows["base"]
         for norm in (norms.low, norms.high):
             h = self._mixed(c, norm)
-            worst = torch.full_like(norm, torch.inf).index_reduce_(
+            worst = torch.full_like(norm, torch.inf).scatter_reduce_(
                 0, row, torch.where(kept, h, torch.inf), "amin"
             )
-            other = torch.full_like(norm, -torch.inf).index_reduce_(
+            other = torch.full_like(norm, -torch.inf).scatter_reduce_(
                 0, row, torch.where(kept, -torch.inf, h), "amax"
             )
             gone = self.rows["dropped"] + self.alpha * (self.path + shift) + self._local_slack(norm - base)
@@ -211,6 +212,8 @@ class RunningMeanStream(SharedStream):
 
     def _certain(self, counts: Tensor, count: int) -> Tensor:
         """Return (F,) bool: the counts that rounding of S cannot have changed."""
+        if self.sharpness == 0:
+            return torch.ones_like(counts, dtype=torch.bool)
         ratio, sizes = count / self.tokens, self._sizes()
         weights = self._weights(ratio)
         part = (weights / (ratio * sizes) - 1 + 1 / len(sizes)).clamp(min=0.0)

@@ -303,7 +303,7 @@ class Stream(ABC):
         return f"{type(self).__name__}({self.frames} frames seen, {self.held} tokens held, {self.size})"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 @outside_caller_modes
 def frames_layout(frames: int, grid: tuple[int, int]) -> Layout:
     """Return the layout of a clip of `frames` frames of `grid` = (rows, cols) tokens, without separators."""

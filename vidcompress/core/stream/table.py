@@ -126,7 +126,7 @@ class FrameRows:
     def enter(self, name: str, row: Tensor, value: Tensor) -> None:
         """Add values (k, ...) to a column at rows (k,) int64."""
         if name in self.largest:
-            self.columns[name].index_reduce_(0, row, value, "amax")
+            self.columns[name].scatter_reduce_(0, row, value, "amax")
         else:
             self.columns[name].index_add_(0, row, value)
 

@@ -31,7 +31,7 @@ def needle(questions: int, first: int) -> Iterator[Entry]:
     for number in range(questions):
         turn, place = divmod(number, len(cells))
         frames, position = cells[place]
-        scene = with_needle(_haystack(seeds, frames), position, (place + 7 * turn) % 10)
+        scene = with_needle(haystack(seeds, frames), position, (place + 7 * turn) % 10)
         name = f"{frames:03d}-{round(1000 * position):04d}-{turn}"
         facts = {"frames": frames, "position": position, "frame": scene.flash_frame}
         media = Media(f"media/{name}.mp4", partial(paint_clip, scene))
@@ -50,7 +50,7 @@ def with_needle(scene: ClipScene, position: float, digit: int) -> ClipScene:
     )
 
 
-def _haystack(seeds: Iterator[int], frames: int) -> ClipScene:
+def haystack(seeds: Iterator[int], frames: int) -> ClipScene:
     """The clip of the next seed that has a free spot for a digit."""
     scenes = (sample_clip(seed, frames, MAX_ITEMS, (SIDE, SIDE)) for seed in seeds)
     return next(scene for scene in scenes if scene.flash is not None)
