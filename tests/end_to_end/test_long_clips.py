@@ -77,7 +77,7 @@ def test_features_and_logits_are_those_of_the_whole_clip(family: str) -> None:
         from qwen_models import qwen_inputs, qwen_model
 
         model = qwen_model(family)
-        inputs = qwen_batch(model)
+        inputs = qwen_inputs(model, [[5, ("video", (6, 4, 8)), 6, 7]])
     else:
         model = tiny_model(family)
         inputs = batch(model, [Scene((("video", 12),))])
@@ -109,19 +109,21 @@ def test_frames_of_files_are_not_held(qa: VisualQA, long_clip: Path) -> None:
     assert not isinstance(plain.media[0], FileFrames)
     (first, second) = qa.ask_batch([{"question": QUESTION, "video": long_clip}] * 2, batch_size=2)
     assert isinstance(first.media[0], FileFrames), "a batch holds no frames of files"
-    assert torch.equal(
-        second.media[0].frames, read_video(long_clip, rule=qa.processor.frame_rule).frames
-    )
+    assert torch.equal(second.media[0].frames, read_video(long_clip, rule=qa.processor.frame_rule).frames)
 
 
 def test_a_long_report_is_short() -> None:
     layout = frames_layout(200, (4, 4))
-    report = Report("evs", visuals=[VisualReport.from_selection(layout, torch.arange(0, 3200, 2), budget=1600)])
+    report = Report(
+        "evs", visuals=[VisualReport.from_selection(layout, torch.arange(0, 3200, 2), budget=1600)]
+    )
     text = str(report)
     assert "200 frames   in stretches of 17:" in text
     (counts,) = [line for line in text.splitlines() if "136/272" in line]
     assert len(counts.split()) == 12 and counts.split()[-1] == "104/208"
-    short = Report("evs", visuals=[VisualReport.from_selection(frames_layout(100, (4, 4)), torch.arange(9), budget=9)])
+    short = Report(
+        "evs", visuals=[VisualReport.from_selection(frames_layout(100, (4, 4)), torch.arange(9), budget=9)]
+    )
     assert "stretches" not in str(short) and str(short).count("/16") == 100
 
 
