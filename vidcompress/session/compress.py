@@ -27,11 +27,12 @@ from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
-from vidcompress.session.encode import HeldTokens, encode_visuals
 from vidcompress.session.entrance import judge_once
+from vidcompress.session.held_clips import HeldTokens
 from vidcompress.session.inputs import (
     CompressedInputs,
     check_inputs,
+    encode_visuals,
     far_positions,
     late_features,
     row_features,

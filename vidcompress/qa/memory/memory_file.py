@@ -20,7 +20,7 @@ from vidcompress.core.stream.stream import StreamSize
 from vidcompress.errors import ArgumentError, MediaError, VidcompressError, one_line, shown
 from vidcompress.qa.memory.clip_memory import ClipMemory
 from vidcompress.qa.pipeline import Pipeline
-from vidcompress.session.encode import open_stream
+from vidcompress.session.held_clips import open_stream
 
 FORMAT, VERSION = "vidcompress memory", 1
 MAX_HEADER = 16 * 1024**2

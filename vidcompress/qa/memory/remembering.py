@@ -17,7 +17,7 @@ from vidcompress.qa.answer import Answer
 from vidcompress.qa.memory.clip_memory import ClipMemory
 from vidcompress.qa.pipeline import Pipeline, PreparedBatch
 from vidcompress.qa.question import Question
-from vidcompress.session.encode import encode_frames, open_stream
+from vidcompress.session.held_clips import encode_frames, open_stream
 
 
 def streaming_pipeline(pipeline: Pipeline, max_tokens: int, hold: float) -> Pipeline:

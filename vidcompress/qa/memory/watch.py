@@ -23,7 +23,7 @@ from vidcompress.qa.memory.memory_file import write_memory
 from vidcompress.qa.memory.remembering import ask_memory, streaming_pipeline
 from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import read_question
-from vidcompress.session.encode import encode_frames, open_stream
+from vidcompress.session.held_clips import encode_frames, open_stream
 
 
 class Watch:

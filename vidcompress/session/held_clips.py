@@ -1,10 +1,9 @@
-"""Encoding of the visuals of a call: all at once, with fewer views, or a clip chunk by chunk in bounded memory."""
+"""Clips in bounded memory: encoded chunk by chunk, and chosen from by a method's stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,16 +12,13 @@ from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
-from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.layout import Layout
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.stream.source import TokenSource
 from vidcompress.core.stream.stream import Kept, Stream, StreamSize
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
-from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
-
-Key = tuple[str, int]
 
 
 class HeldTokens(VisualTokens):
@@ -59,61 +55,7 @@ class HeldTokens(VisualTokens):
         )
 
 
-def encode_visuals(
-    adapter: Adapter,
-    visuals: Mapping[Key, Visual],
-    plans: Mapping[Key, VisualBudget],
-    settings: CompressionConfig,
-    timings: Timings,
-) -> tuple[dict[Key, VisualTokens], dict[Key, int]]:
-    """Encode images together and videos together; `encode` is timed, and `compress` of clips that are not held.
-
-    Returns:
-        The tokens of each visual, and the number of its views that were not encoded.
-    """
-    tokens: dict[Key, VisualTokens] = {}
-    alike: dict[Key, int] = {}
-    device = input_device(adapter.model)
-    for modality in get_args(Modality):
-        keys = [key for key in visuals if key[0] == modality]
-        if not keys:
-            continue
-        if modality == "video" and settings.hold is not None:
-            tokens |= {key: _held(adapter, visuals[key], plans[key], settings, timings) for key in keys}
-            continue
-        with phase(timings, "encode", device):
-            encoded, fewer = _encode_alike(adapter, visuals, plans, settings, modality, keys)
-        tokens |= dict(zip(keys, encoded, strict=True))
-        alike |= dict(zip(keys, fewer, strict=False))
-    return tokens, alike
-
-
-def _encode_alike(
-    adapter: Adapter,
-    visuals: Mapping[Key, Visual],
-    plans: Mapping[Key, VisualBudget],
-    settings: CompressionConfig,
-    modality: Modality,
-    keys: list[Key],
-) -> tuple[list[VisualTokens], list[int]]:
-    """Encode the visuals of one modality; count the views that were not encoded, where any may be left out."""
-    evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
-    # The heir of a token is the one that is most like it.
-    reads = settings.weighs or settings.method.reads_features(modality, has_cls)
-    frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
-    part = [visuals[key] for key in keys]
-    if modality == "video" and settings.encoder_saving.frames:
-        return encode_new_frames(adapter, part, evidence, frames, settings)
-    if modality == "image" and settings.encoder_saving.crops:
-        return encode_worthy_crops(adapter, part, [plans[key] for key in keys], evidence, settings)
-    part = [
-        replace(v, may_defer=not reads and plans[k].positions < plans[k].total)
-        for k, v in zip(keys, part, strict=True)
-    ]
-    return adapter.encode(part, evidence, frames, settings.max_views), []
-
-
-def _held(
+def encode_held(
     adapter: Adapter, visual: Visual, plan: VisualBudget, settings: CompressionConfig, timings: Timings
 ) -> HeldTokens:
     """Choose from a clip by the method's stream, which takes it chunk by chunk, or has taken it before.
