@@ -318,7 +318,7 @@ LONG_CLIPS = [
         Row("VisualQA.ask", "memory", value, "must be the path of a file")
         for value in (3, "", b"", ["a"], np.ones(2))
     ),
-    Row("VisualQA.ask", "memory", "nothing.memory", "no such file; write it with qa.remember"),
+    Row("VisualQA.ask", "memory", "nothing.memory", "no such file; pass one that qa.remember"),
     Row("VisualQA.ask", "memory", __file__, "is damaged or cut short", says=__file__),
     Row("VisualQA.ask", "memory", "a", "it stands for a clip that was read already", others={"fps": 2}),
     *(row for row in long_rows("VisualQA.remember")),
@@ -338,6 +338,7 @@ LONG_CLIPS = [
         Row("VisualQA.watch", "max_tokens", value, "max_tokens must be an integer", BudgetError)
         for value in SPENT
     ),
+    Row("VisualQA.watch", "max_tokens", 10**7, "must be a whole number from 1 to 1000000"),
     *(Row("VisualQA.watch", "hold", value, HOLD) for value in (1, True, "4", None, [4])),
 ]
 

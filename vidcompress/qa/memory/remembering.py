@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vidcompress.checks import whole_number
 from vidcompress.core.stream.stream import StreamSize
 from vidcompress.core.timing import Timings
 from vidcompress.errors import UnsupportedInputError
@@ -20,6 +21,10 @@ from vidcompress.qa.question import Question
 from vidcompress.session.held_clips import encode_frames, open_stream
 
 
+MOST_TOKENS = 1_000_000
+"""Largest budget of a stream, far above what a language model reads."""
+
+
 def streaming_pipeline(pipeline: Pipeline, max_tokens: int, hold: float) -> Pipeline:
     """Return the pipeline with the budget and the memory of a stream.
 
@@ -28,6 +33,7 @@ def streaming_pipeline(pipeline: Pipeline, max_tokens: int, hold: float) -> Pipe
         ArgumentError: a number out of range.
     """
     budget = pipeline.config.replace(max_tokens=max_tokens)
+    whole_number("max_tokens", max_tokens, most=MOST_TOKENS)  # their room is made at once
     StreamSize(max_tokens, hold)  # refuses None, which is a configuration's default
     changed = replace(pipeline, config=budget.replace(hold=hold))
     if not changed.passes:
@@ -59,7 +65,8 @@ def _remembered(pipeline: Pipeline, batch: PreparedBatch) -> ClipMemory:
     adapter, config, clip = pipeline.adapter, pipeline.config, batch.streaming
     assert clip is not None and config.max_tokens is not None  # noqa: S101  (for the type checker)
     (visual,) = adapter.visuals(batch.inputs)[1]
-    size = StreamSize(config.max_tokens, config.hold or 0.0, grid=visual.layout.grid)
+    most = min(config.max_tokens, visual.layout.num_tokens)
+    size = StreamSize(most, config.hold or 0.0, grid=visual.layout.grid)
     times = pipeline.processor.view_times(clip)
     height, width = (int(side) for side in clip.frames.shape[1:3])
     channels, rows, cols = (int(side) for side in visual.pixels.shape[1:])
