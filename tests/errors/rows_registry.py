@@ -101,6 +101,17 @@ OPTIONS = [
     Row(VIDCOM2, "reconcile", "globl", "did you mean 'global'?"),
     Row(VIDCOM2, "reconcile", 3, "reconcile must be one of largest_remainder, global"),
     *(
+        Row(call, "coverage", value, "coverage must be a number from 0 (by weight) to 1 (evenly over time), got ")
+        for call in (GLOBALCOM2, VIDCOM2)
+        for value in (-0.1, 1.5, "1", None, True, math.nan)
+    ),
+    Row("method random", "rule", "hsah", "did you mean 'hash'?"),
+    Row("method random", "rule", 3, "rule must be one of permutation, hash"),
+    Row("method uniform", "rule", "goldn", "did you mean 'golden'?"),
+    Row("method uniform", "rule", None, "rule must be one of stride, golden"),
+    Row("method frames", "rule", "evn", "did you mean 'even'?"),
+    Row("method frames", "rule", [], "rule must be one of even, golden"),
+    *(
         Row("method random", "seed", value, "seed must be an integer from 0 to 2**63 - 1, got ")
         for value in (-1, 2**63, 1.5, "1", None, True, [1])
     ),

@@ -2,7 +2,7 @@
 
 The names here serve a method of another package: the base classes `ScoredMethod`, `PerVisualMethod` and `Method`, or
 `InLLMMethod` inside the language model; its arguments (`VisualBatch` of `VisualTokens`, `VisualBudget`) and its result
-(`Selection`); checks of options; and `in_groups`, which reads large features.
+(`Selection`); checks of options; `in_groups`, which reads large features; and `Stream` of a `StreamSize`.
 """
 
 from vidcompress.checks import require_flags, require_numbers, require_one_of
@@ -15,6 +15,7 @@ from vidcompress.core.reductions import in_groups
 from vidcompress.core.report.visual import Allotment
 from vidcompress.core.scoring import ratios_of
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.stream.stream import Stream, StreamSize
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import warn_once
 from vidcompress.registry import import_modules
@@ -29,6 +30,8 @@ __all__ = [
     "PerVisualMethod",
     "ScoredMethod",
     "Selection",
+    "Stream",
+    "StreamSize",
     "View",
     "VisualBatch",
     "VisualBudget",

@@ -518,6 +518,8 @@ def test_wrong_sizes_are_refused(options: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_frames_and_budgets_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="size=5: must be a StreamSize"):
+        get_method("evs").stream(5)  # type: ignore[arg-type]
     stream = get_method("evs").stream(StreamSize(5))
     assert (stream.tokens, stream.held) == (0, 0) and "0 frames" in repr(stream)
     with pytest.raises(UnsupportedInputError, match="call add"):
