@@ -39,7 +39,7 @@ CALL_ARGUMENTS = frozenset(
     "num_frames fps max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map "
     "revision local_files_only resize_device time_instruction quantization quantization_config preset "
     "visual_tokens size images frames frame_size text_tokens new_tokens batch_size encoder_saving view_text "
-    "mass mass_strength mass_cap compile".split()
+    "hold mass mass_strength mass_cap compile".split()
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 

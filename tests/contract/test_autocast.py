@@ -22,6 +22,7 @@ from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS, ScoredMethod
 from vidcompress.core.method_lookup import available_methods, get_method
+from vidcompress.core.timing import Timings
 from vidcompress.llm_pruning import prefill as segment
 from vidcompress.session import compress as session_module
 from vidcompress.session.compress import compress_inputs
@@ -120,7 +121,7 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
                 budget = settings.budget.split([visual.layout.full_length])[0]
                 plans[key] = visual_budget(visual.layout, budget, ratio=settings.budget.ratio)
             of_key = {key: visuals[key[1]] for key in plans}
-            tokens, _ = session_module._encode(adapter, of_key, plans, settings)
+            tokens, _ = session_module.encode_visuals(adapter, of_key, plans, settings, Timings())
             with autocast:
                 chosen = session_module.select_tokens(tokens, plans, settings.method, of_key)
         found.append(torch.cat([chosen[key].source(tokens[key].layout) for key in chosen]))

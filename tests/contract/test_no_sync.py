@@ -59,7 +59,7 @@ def test_encode_select_and_splice_ask_for_nothing(
 
         return run
 
-    steps = ("_encode", "select_tokens", "late_features", "row_features", "pad_token_id", "splice")
+    steps = ("encode_visuals", "select_tokens", "late_features", "row_features", "pad_token_id", "splice")
     for name in (*steps, "parse_prompt"):
         monkeypatch.setattr(session, name, watched(name))
     compress_inputs(model, inputs, method, retention_ratio=0.5, positions="original")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,8 @@ ASKED = [
     ("stream", True, "use qa.stream(...)"),
 ]
 """Foreign names of what is passed with a question."""
+OF_ONE = ("max_tokens", "num_frames")
+"""Those of these that `VisualQA.ask` takes for one question."""
 
 
 def foreign_rows(call: str, listed: list[tuple[str, object, str]]) -> list[Row]:
@@ -64,7 +67,7 @@ def text_rows(call: str) -> list[Row]:
         *(Row(call, "question", value, "pass Unicode text") for value in HALVES),
         *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
         Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
-        *foreign_rows(call, ASKED),
+        *foreign_rows(call, [row for row in ASKED if call != "VisualQA.ask" or row[0] not in OF_ONE]),
         Row(call, "input_ids", [[1]], "it is made from the question and its media", says="input_ids"),
         Row(call, "temperature", math.nan, "must be a finite number", others={"do_sample": True}),
         Row(call, "top_p", math.inf, "must be a finite number", others={"do_sample": True}),
@@ -295,6 +298,50 @@ ASK_BATCH = [
 ]  # fmt: skip
 
 NO_MEDIA = {"image": None}
+
+
+def long_rows(call: str) -> list[Row]:
+    """Rows of the frames of one clip; None is allowed."""
+    return [row for row in sampling_rows(call) if row.value is not None]
+
+
+HOLD = ": must be a number from 2 to 1024"
+SPENT = (0, -3, 2.5, math.nan, True, "10", [4], torch.zeros(2))
+LONG_CLIPS = [
+    *long_rows("VisualQA.ask"),
+    *(
+        Row("VisualQA.ask", "max_tokens", value, "max_tokens must be an integer", BudgetError)
+        for value in SPENT
+    ),
+    *(Row("VisualQA.ask", "hold", value, HOLD) for value in (1, True, "4", math.nan, [4], np.ones(2))),
+    *(
+        Row("VisualQA.ask", "memory", value, "must be the path of a file")
+        for value in (3, "", b"", ["a"], np.ones(2))
+    ),
+    Row("VisualQA.ask", "memory", "nothing.memory", "no such file; pass one that qa.remember"),
+    Row("VisualQA.ask", "memory", __file__, "is damaged or cut short", says=__file__),
+    Row("VisualQA.ask", "memory", "a", "it stands for a clip that was read already", others={"fps": 2}),
+    *(row for row in long_rows("VisualQA.remember")),
+    *(
+        Row("VisualQA.remember", "max_tokens", value, "max_tokens must be an integer", BudgetError)
+        for value in SPENT
+    ),
+    *(Row("VisualQA.remember", "hold", value, HOLD) for value in (1, True, "4", None, [4])),
+    *(
+        Row("VisualQA.remember", "path", value, "must be the path of a file")
+        for value in (3, "", None, b"", ["a"])
+    ),
+    Row("VisualQA.remember", "path", os.devnull + "/x", "cannot be written", says="/x"),
+    *(Row("VisualQA.remember", "video", value, "video", MediaError) for value in (3, "nothing.mp4")),
+    Row("VisualQA.remember", "video", [], "video is an empty list", says="empty"),
+    *(
+        Row("VisualQA.watch", "max_tokens", value, "max_tokens must be an integer", BudgetError)
+        for value in SPENT
+    ),
+    Row("VisualQA.watch", "max_tokens", 10**7, "must be a whole number from 1 to 1000000"),
+    *(Row("VisualQA.watch", "hold", value, HOLD) for value in (1, True, "4", None, [4])),
+]
+
 C = "VisualQA.compare"
 COMPARE = [
     *(Row(C, "question", value, ": must be a text that is not empty") for value in ("", None, 7)),
@@ -419,6 +466,7 @@ ROWS = [
     Row("VisualQA.stream", "streamer", 5, "stream brings its own; use ask"),
     Row("VisualQA.ask", "num_beams", 0, "generate refuses {'num_beams': 0}", says="0"),
     Row("VisualQA.stream", "num_beams", 2, "beams cannot be streamed; use ask"),
+    *LONG_CLIPS,
     *ASK_BATCH,
     *OVERLAYS,
 ]

@@ -75,7 +75,7 @@ READ_VIDEO = [
     *limits("read_video", "max_pixels", "max_source_frames", "max_bytes"),
     media("read_video", "max_pixels", 99, "are over max_pixels=99; scale the clip down first", says="99"),
     media("read_video", "max_source_frames", 3, "more than max_source_frames=3 frames; cut the clip", says="3"),
-    media("read_video", "max_bytes", 99, "over max_bytes=99; ask for fewer frames, or raise max_bytes", says="99"),
+    media("read_video", "max_bytes", 99, "over max_bytes=99; ask for fewer frames, raise max_bytes, or", says="99"),
 ]  # fmt: skip
 
 LOAD_IMAGE = [

@@ -10,10 +10,11 @@ import torch
 
 from errors.rows import Row
 from vidcompress import CompressionConfig
-from vidcompress.errors import BudgetError, SamplingError, shown
+from vidcompress.errors import BudgetError, SamplingError, UnsupportedInputError, shown
 
 RATIO = "retention_ratio must be a number with 0 < R <= 1, got "
 TOKENS = "max_tokens must be an integer of at least 1, got "
+HOLD = ": must be a number from 2 to 1024"
 WHOLE = ": must be a whole number of at least 1"
 BOTH = "give exactly one of retention_ratio"
 
@@ -72,6 +73,24 @@ def config_rows(call: str) -> list[Row]:
             "reference",
             "use retention_ratio, or policy='exact'",
             others={**whole, "max_tokens": 5},
+        ),
+        *(Row(call, "hold", value, HOLD) for value in (1, 0, -4, 1025, math.nan, True, "4", [4], np.ones(2))),
+        Row(
+            call,
+            "hold",
+            4,
+            "cannot go with policy='reference'",
+            others={"policy": "reference", "method": "evs"},
+        ),
+        Row(
+            call,
+            "hold",
+            4,
+            "method 'divprune' needs the whole clip",
+            UnsupportedInputError,
+            {"method": "divprune"},
+            says="divprune",
+            names="method",
         ),
         Row(call, "separators", "all", "separators must be one of keep, thin, drop, got 'all'"),
         Row(call, "separators", True, "separators must be one of keep, thin, drop, got True"),
@@ -164,7 +183,7 @@ def sampling_rows(call: str) -> list[Row]:
     return [
         *(
             Row(call, "num_frames", value, "num_frames=", SamplingError)
-            for value in (0, -1, 301, 2.5, math.nan, True, "4", [4], torch.zeros(2))
+            for value in (0, -1, 301, 2.5, math.nan, True, "4", "every", [4], torch.zeros(2))
         ),
         *(
             Row(call, "fps", value, ": must be a positive number of frames per second", SamplingError)

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from types import SimpleNamespace, UnionType
 from typing import Any
 
@@ -91,6 +91,7 @@ def world() -> SimpleNamespace:
         answer=qa.ask("what digit is shown?", image=picture, max_new_tokens=1),
         clip=str(ROOT / "examples" / "clip.mp4"),
         photo=str(ROOT / "examples" / "scene.png"),
+        memory=str(Path(mkdtemp()) / "clip.memory"),
         frames=np.zeros((4, 32, 32, 3), np.uint8),
         layout=LAYOUTS["image, two by two"],
     )
@@ -108,7 +109,12 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "VisualQA": (vidcompress.VisualQA, {"model": qa.model, "processor": processor}),
         "VisualQA.from_pretrained": (vidcompress.VisualQA.from_pretrained, {"local_files_only": True}),
         "VisualQA.using": (qa.using, {}),
-        "VisualQA.ask": (qa.ask, question),
+        "VisualQA.ask": (qa.using(method="evs").ask, question),
+        "VisualQA.remember": (
+            qa.using(method="evs").remember,
+            {"video": here.clip, "path": here.memory, "max_tokens": 20},
+        ),
+        "VisualQA.watch": (qa.using(method="evs").watch, {"max_tokens": 20}),
         "VisualQA.stream": (lambda **given: list(qa.stream(**given)), question),
         "VisualQA.chat": (
             lambda **given: qa.chat(**given).ask("what digit is shown?", max_new_tokens=1),

@@ -1,4 +1,4 @@
-"""Command line: `vidcompress ask | compare | bench | cost | eval | tune | results | suite | app | doctor | ...`.
+"""Command line of `vidcompress`; `vidcompress --help` lists its commands.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.
@@ -17,6 +17,8 @@ import typer
 
 from vidcompress.cli.ask import ask
 from vidcompress.cli.bench import bench
+from vidcompress.cli.clips.remember import remember
+from vidcompress.cli.clips.watch import watch
 from vidcompress.cli.compare import compare
 from vidcompress.cli.cost import cost
 from vidcompress.cli.doctor import doctor
@@ -34,6 +36,14 @@ EXAMPLES = {
     "ask": (
         'vidcompress ask "what digit is shown?" examples/scene.png -r 0.1',
         f'vidcompress ask -m {HUB} \\\n    "what happens?" clip.mp4 -n 16 -r 0.25 -o kept.png',
+    ),
+    "remember": (
+        "vidcompress remember examples/clip.mp4 -o clip.memory --max-tokens 60",
+        'vidcompress ask "what digit is shown?" --memory clip.memory --method census',
+    ),
+    "watch": (
+        "ffmpeg -i rtsp://camera -c copy -f mpegts live.ts",
+        'echo "what happens?" | vidcompress watch live.ts --fps 2 --max-tokens 500',
     ),
     "compare": (
         'vidcompress compare "what digit is shown?" examples/scene.png',
@@ -78,6 +88,8 @@ app = typer.Typer(
 )
 for _name, _command in (
     ("ask", ask),
+    ("remember", remember),
+    ("watch", watch),
     ("compare", compare),
     ("bench", bench),
     ("cost", cost),

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidcompress.checks import DEFAULT_MAX_FRAMES
 from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
+    INPUT,
     OUTPUT,
     Attention,
     Backend,
@@ -24,16 +26,18 @@ from vidcompress.cli.options import (
     Dtype,
     EncoderSaving,
     Fps,
+    FramesOrAll,
+    Hold,
     Images,
     Json,
     Masks,
     Mass,
     MassCap,
     MassStrength,
+    MaxFrames,
     MaxNewTokens,
     MethodOption,
     Model,
-    NumFrames,
     Page,
     Policy,
     Positions,
@@ -66,8 +70,17 @@ def ask(
     question: Questions = None,
     image: Images = None,
     video: Video = None,
-    num_frames: NumFrames = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            help="A memory of a clip, from `vidcompress remember`, instead of --video.",
+            metavar=FILE,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    num_frames: FramesOrAll = None,
     fps: Fps = None,
+    max_frames: MaxFrames = None,
     backend: Backend = "auto",
     time_instruction: TimeInstruction = True,
     preset: Preset = None,
@@ -94,6 +107,7 @@ def ask(
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
     view_text: ViewText = "keep",
+    hold: Hold = None,
     mass: Mass = None,
     mass_strength: MassStrength = 1.0,
     mass_cap: MassCap = None,
@@ -159,6 +173,7 @@ def ask(
                 positions=positions,
                 encoder_saving=encoder_saving,
                 view_text=view_text,
+                hold=hold,
                 mass=mass,
                 mass_strength=mass_strength,
                 mass_cap=mass_cap,
@@ -174,12 +189,18 @@ def ask(
                 preset=preset,
                 num_frames=num_frames,
                 fps=fps,
+                max_frames=DEFAULT_MAX_FRAMES if max_frames is None else max_frames,
                 backend=backend,
                 time_instruction=time_instruction,
             )
         with decoding_progress():
             answer = qa.ask(
-                asked.question, images=asked.images or None, video=asked.video, max_new_tokens=max_new_tokens
+                asked.question,
+                images=asked.images or None,
+                video=asked.video,
+                memory=memory,
+                max_tokens=max_tokens if memory is not None else None,
+                max_new_tokens=max_new_tokens,
             )
         from vidcompress.qa.animation import ENDINGS
 

@@ -26,6 +26,7 @@ from vidcompress.cli.options import (
     Json,
     Mass,
     MassCap,
+    MaxFrames,
     Model,
     NumFrames,
     Preset,
@@ -79,10 +80,7 @@ def evaluate(
     ] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
-    max_frames: Annotated[
-        int | None,
-        typer.Option(help="Most frames of a video.", show_default="300", rich_help_panel=INPUT),
-    ] = None,
+    max_frames: MaxFrames = None,
     preset: Preset = None,
     methods: Annotated[
         list[str] | None,

@@ -49,6 +49,42 @@ NumFrames = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+
+
+def _frames_or_all(text: str) -> int | str:
+    """Read `--num-frames`: a whole number, or "all"."""
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no whole number of frames, and not 'all'") from None
+
+
+FramesOrAll = Annotated[
+    Any,
+    typer.Option(
+        "--num-frames",
+        "-n",
+        parser=_frames_or_all,
+        help="Frames taken from a video; 'all' for every one, up to --max-frames.",
+        metavar="<int|all>",
+        show_default="the checkpoint's, else 32",
+        rich_help_panel=INPUT,
+    ),
+]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option(help="Most frames of a video.", show_default="300", rich_help_panel=INPUT),
+]
+Hold = Annotated[
+    float | None,
+    typer.Option(
+        help="For clips, tokens held per token of the budget, 2 or more: memory stays bounded.",
+        show_default="the whole clip",
+        rich_help_panel=COMPRESSION,
+    ),
+]
 Fps = Annotated[float | None, typer.Option(help="Frames taken per second, instead.", rich_help_panel=INPUT)]
 Backend = Annotated[
     str,

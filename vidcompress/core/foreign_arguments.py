@@ -70,7 +70,7 @@ ASKING: Final[Mapping[str, str]] = {
         ("method", "retention_ratio", "policy", "separators", "positions", "encoder_saving", "view_text"),
         _OBJECT,
     ),
-    **dict.fromkeys(("mass", "mass_strength", "mass_cap"), _OBJECT),
+    **dict.fromkeys(("hold", "mass", "mass_strength", "mass_cap"), _OBJECT),
     "max_tokens": "the length of an answer is max_new_tokens; for the number of visual tokens use "
     "qa.using(max_tokens={value}).ask(...)",
     "videos": "a question is about one clip; pass it as video=, and several questions to ask_batch",

@@ -265,7 +265,7 @@ class Clip:
     Attributes:
         name: its name in messages.
         path: absolute path of the file, or None for a stream.
-        stream: seekable binary file object, or None for a file.
+        stream: binary file object, seekable unless it is read once from front to back; None for a file.
     """
 
     name: str
@@ -283,6 +283,8 @@ class Clip:
                 yield stream
 
     def head(self) -> bytes:
-        """Return its first bytes."""
+        """Return its first bytes; none of a stream that cannot go back."""
+        if self.stream is not None and not self.stream.seekable():
+            return b""
         with self.opened() as stream:
             return stream.read(HEAD_BYTES)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,10 +19,11 @@ from vidcompress.core.report import Report
 from vidcompress.core.timing import FirstToken, Phases
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.loading.arguments import check_generation
-from vidcompress.media import VideoFrames
+from vidcompress.media import VideoFrames, read_video
+from vidcompress.media.files import is_path
 from vidcompress.media.images.image import NOTE
 from vidcompress.media.preprocessing.placeholders import without_second_start
-from vidcompress.media.video.frames import Reread
+from vidcompress.media.video.frames import FileFrames, Reread
 from vidcompress.media.video.streaming import StreamingClip
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.prefetch import ahead
@@ -31,6 +32,9 @@ from vidcompress.session.compress import compress_with
 from vidcompress.session.inputs import CompressedInputs
 
 logger = logging.getLogger(__name__)
+
+ANSWER_BYTES = 64 * 1024**2
+"""Most memory of the frames of a clip file that an answer holds."""
 
 _OURS = ("max_new_tokens", "pad_token_id", "logits_processor", "streamer", "stopping_criteria")
 
@@ -44,12 +48,14 @@ class PreparedBatch:
         media: PIL images and sampled clip of each question.
         inputs: output of the processor, left-padded, on the model's device, pixels in its dtype.
         clock: stopwatch of the batch, cut at the end of every step.
+        light: whether answers leave out the frames of clip files, which are then read again when they are looked at.
     """
 
     questions: Sequence[Question]
     media: Sequence[Media]
     inputs: Any
     clock: Phases
+    light: bool = False
 
     @property
     def streaming(self) -> StreamingClip | None:
@@ -153,6 +159,7 @@ class Pipeline:
         for batch in ahead(prepare, batches, device, lambda batch: batch.inputs):
             if threaded:
                 batch.clock.resume(device)
+            batch.light = True
             yield self.answer(batch, generation)
 
     def answer(self, batch: PreparedBatch, generation: Mapping[str, Any]) -> list[Answer]:
@@ -174,6 +181,7 @@ class Pipeline:
         *,
         clock: Phases | None = None,
         stream: bool = False,
+        decode_all: bool = False,
     ) -> PreparedBatch:
         """Read the media of a batch and make model inputs of them; `decode` and `preprocess` are cut.
 
@@ -184,6 +192,7 @@ class Pipeline:
             stream: read only the first frame of the clip of a single question; the others are decoded and preprocessed
                 in a thread, while `compress` encodes. The result is the same to the bit. `decode` is then the time
                 spent waiting for frames. Families whose adapter takes whole clips read them here.
+            decode_all: the packets of its clip mislead: read the clip whole, or with `hold` from its start.
 
         Raises:
             ArgumentError: a question holds placeholders. MediaError: a picture or clip cannot be read.
@@ -192,7 +201,7 @@ class Pipeline:
         for question in questions:
             question.check_text(self.processor)
         if media is None:
-            media = [self._open(question, stream) for question in questions]
+            media = [self._open(question, stream, decode_all) for question in questions]
         clock.cut("decode")
         batch = PreparedBatch(questions, media, None, clock)
         with suppress(Reread), ExitStack() as closing:
@@ -201,14 +210,22 @@ class Pipeline:
             closing.pop_all()
             clock.cut("preprocess")
             return batch
-        return self.preprocess(questions, clock=clock)
+        return self.preprocess(questions, clock=clock, stream=self.passes, decode_all=True)
 
-    def _open(self, question: Question, stream: bool) -> Media:
+    @property
+    def passes(self) -> bool:
+        """Whether clips pass through memory chunk by chunk."""
+        family = self.processor.family
+        return self.config.hold is not None and self.adapter.reads_ahead and not (family and family.tiles)
+
+    def _open(self, question: Question, stream: bool, decode_all: bool) -> Media:
         """Open the media of a question. A clip with misleading packets from its first frame on is read whole."""
         sampling = {**self.sampling, "rule": self.processor.frame_rule}
         if stream and question.streams and self.adapter.reads_ahead:
-            with suppress(Reread):
-                return question.start(input_device(self.model), self.model.dtype, **sampling)
+            device, dtype, passes = input_device(self.model), self.model.dtype, self.passes
+            for again in (decode_all, True) if passes else (False,):
+                with suppress(Reread):
+                    return question.start(device, dtype, held=not passes, decode_all=again, **sampling)
         return question.open(**sampling)
 
     def _inputs(self, questions: Sequence[Question], media: Sequence[Media]) -> Any:
@@ -257,9 +274,14 @@ class Pipeline:
             batch.media = [(batch.media[0][0], clip.whole())]
             batch.clock.cut("decode")
             return compressed
-        again = self.preprocess(batch.questions, clock=batch.clock)
-        batch.media, batch.inputs = again.media, again.inputs
-        return self._compress(batch)
+        with self.preprocess(
+            batch.questions, clock=batch.clock, stream=self.passes, decode_all=True
+        ) as again:
+            compressed = self._compress(again, again.streaming)
+            batch.media, batch.inputs = again.media, again.inputs
+            if again.streaming is not None:
+                batch.media = [(again.media[0][0], again.streaming.whole())]
+        return compressed
 
     def _compress(self, batch: PreparedBatch, clip: StreamingClip | None = None) -> CompressedInputs:
         compressed = compress_with(self.adapter, batch.inputs, self.config)
@@ -332,7 +354,7 @@ class Pipeline:
                 timing_ms=timing,
                 batch_size=len(texts),
                 new_tokens=int((row != generated.pad).sum()),
-                media=self._as_seen(*media),
+                media=self._as_seen(question, *media, batch.light),
             )
             for question, media, own, text, row in zip(
                 batch.questions, batch.media, reports, texts, generated.ids, strict=True
@@ -352,11 +374,19 @@ class Pipeline:
             own.notes.extend((*question.notes, *_unknown_words(question, self.processor.tokenizer)))
         return reports
 
-    def _as_seen(self, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
+    def _as_seen(
+        self, question: Question, pictures: list[Any], clip: VideoFrames | None, light: bool
+    ) -> tuple[Any, ...]:
         """Return the pictures as the model got them, then the clip, for overlays."""
         alone = len(pictures) == 1
         seen = [self.processor.as_seen(picture, alone=alone) for picture in pictures]
-        return (*seen, *([] if clip is None else [clip]))
+        if clip is None:
+            return tuple(seen)
+        if is_path(question.video) and not isinstance(clip, FileFrames):
+            if light or clip.frames.nbytes > ANSWER_BYTES:
+                sampling = {**self.sampling, "rule": self.processor.frame_rule}
+                clip = FileFrames(clip, partial(read_video, question.video, **sampling))
+        return (*seen, clip)
 
 
 def _unknown_words(question: Question, tokenizer: Any) -> list[str]:

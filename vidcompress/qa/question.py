@@ -79,19 +79,29 @@ class Question:
         """Whether the question has a clip that `start` can read frame by frame."""
         return self.video is not None
 
-    def start(self, device: torch.device, dtype: torch.dtype, **sampling: Any) -> Media:
+    def start(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        held: bool = True,
+        decode_all: bool = False,
+        **sampling: Any,
+    ) -> Media:
         """Read the pictures, and the first frame of the clip; the others follow in a thread until the clip is closed.
 
         Args:
             device: for the views of the clip.
             dtype: of these views.
+            held, decode_all: as for `open_streaming_clip`.
             **sampling: as for `open`.
 
         Raises:
             Reread: the clip can only be read by `open`.
         """
         pictures = [load_image(image) for image in self.images]
-        return pictures, open_streaming_clip(self.video, device, dtype, **sampling)
+        clip = open_streaming_clip(self.video, device, dtype, held=held, decode_all=decode_all, **sampling)
+        return pictures, clip
 
     def check_text(self, processor: Any) -> None:
         """Refuse a text that holds placeholders.

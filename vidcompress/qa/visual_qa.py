@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -37,7 +38,7 @@ from vidcompress.loading.resources import model_name
 from vidcompress.media import ImageSource, MediaProcessor, VideoSource, load_processor
 from vidcompress.media.preprocessing.stock_processor import processor_of
 from vidcompress.media.video.backends import BackendName, get_backend
-from vidcompress.media.video.sampling import check_request
+from vidcompress.media.video.sampling import NumFrames, read_sampling
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.chat import Chat
@@ -45,6 +46,9 @@ from vidcompress.qa.compare.grid import Variant, plan_comparison
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.row_stream import RowStream
 from vidcompress.qa.compare.run import run_comparison
+from vidcompress.qa.memory.memory_file import read_memory, write_memory
+from vidcompress.qa.memory.remembering import ask_memory, remember, streaming_pipeline
+from vidcompress.qa.memory.watch import Watch
 from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
 from vidcompress.qa.streaming import check_streamable, stream_text
@@ -91,14 +95,14 @@ class VisualQA:
             nor `max_tokens`: 0.25, and 1.0 for the method "none".
         max_tokens: visual tokens per question instead, at least 1.
         num_frames: frames taken from a clip; with neither this nor `fps`, the checkpoint's own number (else 32) of
-            a file and all of a list of frames.
+            a file and all of a list of frames; "all" for every one, up to `max_frames`.
         fps: frames taken per second of clip time, instead of `num_frames`.
         max_frames: most frames of a clip.
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put a line with the times of the frames before the question, as in LLaVA-Video's training;
             other families have no such line.
         policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `CompressionConfig`.
-        mass, mass_strength, mass_cap: as there.
+        hold, mass, mass_strength, mass_cap: as there.
         **options: of the method, such as tau=10.0.
 
     Attributes:
@@ -124,10 +128,11 @@ class VisualQA:
         max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
+        hold: float | None = None,
         mass: Mass | None = None,
         mass_strength: float = CompressionConfig.mass_strength,
         mass_cap: float | None = None,
-        num_frames: int | None = None,
+        num_frames: NumFrames | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
         backend: BackendName = "auto",
@@ -135,9 +140,8 @@ class VisualQA:
         **options: object,
     ) -> None:
         checked = check_model(model, processor)
-        check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
-        sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
+        sampling = read_sampling(num_frames, fps, max_frames) | {"backend": backend}
         time_instruction = flag("time_instruction", time_instruction)
         self._unnamed = False
         arguments = {
@@ -151,6 +155,7 @@ class VisualQA:
             "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
+            "hold": hold,
             "mass": mass,
             "mass_strength": mass_strength,
             "mass_cap": mass_cap,
@@ -175,10 +180,11 @@ class VisualQA:
         max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
+        hold: float | None = None,
         mass: Mass | None = None,
         mass_strength: float = CompressionConfig.mass_strength,
         mass_cap: float | None = None,
-        num_frames: int | None = None,
+        num_frames: NumFrames | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
         backend: BackendName = "auto",
@@ -208,7 +214,7 @@ class VisualQA:
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as in `CompressionConfig`.
-            mass, mass_strength, mass_cap: as there.
+            hold, mass, mass_strength, mass_cap: as there.
             num_frames, fps, max_frames, backend, time_instruction: reading of clips; see the class.
             device: None is "cuda" where available, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
@@ -247,6 +253,7 @@ class VisualQA:
             max_patches=max_patches,
             encoder_saving=encoder_saving,
             view_text=view_text,
+            hold=hold,
             mass=mass,
             mass_strength=mass_strength,
             mass_cap=mass_cap,
@@ -309,7 +316,7 @@ class VisualQA:
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
             **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`,
-                `mass`, `mass_strength`, `mass_cap`, and options of the method.
+                `hold`, `mass`, `mass_strength`, `mass_cap`, and options of the method.
 
         Raises:
             ArgumentError: an argument is not allowed.
@@ -366,6 +373,12 @@ class VisualQA:
         images: Sequence[ImageSource] | None = None,
         video: VideoSource | None = None,
         max_new_tokens: int = 64,
+        num_frames: NumFrames | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+        max_tokens: int | None = None,
+        hold: float | None = None,
+        memory: str | os.PathLike[str] | None = None,
         **generate: Unpack[GenerateOptions],
     ) -> Answer:
         """Answer one question. A thread decodes the frames of a clip file while the encoder runs on earlier ones.
@@ -377,6 +390,11 @@ class VisualQA:
             video: one clip: path, bytes, file object, folder or list of frames, uint8 (T, H, W, 3). It may be given
                 with pictures. Without media the question is about text only.
             max_new_tokens: longest answer, in tokens, at least 1.
+            num_frames, fps, max_frames: frames of this clip, in place of this object's; see the class. A long clip
+                wants a `max_frames` above its number of frames.
+            max_tokens: visual tokens to keep for this question, in place of this object's budget.
+            hold: memory of this clip, as in `CompressionConfig`; it wants a method that streams.
+            memory: file that `remember` wrote, in place of a clip; `max_tokens` is at most that of the memory.
             **generate: further arguments of the model's `generate`, such as `num_beams` or `do_sample`.
 
         Raises:
@@ -385,7 +403,109 @@ class VisualQA:
             UnsupportedInputError: the method does not serve this kind of input.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        return self.pipeline(self._read(item), self._generation(max_new_tokens, generate))
+        asked, generation = self._read(item), self._generation(max_new_tokens, generate)
+        if memory is not None:
+            return self._from_memory(
+                asked, memory, max_tokens, generation, (num_frames, fps, max_frames, hold)
+            )
+        if all(value is None for value in (num_frames, fps, max_frames, max_tokens, hold)):
+            return self.pipeline(asked, generation)
+        return self._for_one(num_frames, fps, max_frames, max_tokens, hold)(asked, generation)
+
+    def _from_memory(
+        self,
+        asked: Question,
+        path: str | os.PathLike[str],
+        max_tokens: int | None,
+        generation: Mapping[str, Any],
+        reading: tuple[object, ...],
+    ) -> Answer:
+        """Answer from a memory file."""
+        if asked.images or asked.video is not None or any(value is not None for value in reading):
+            raise ArgumentError(
+                f"memory={shown(path)}: it stands for a clip that was read already; pass it alone, without "
+                "images, video, num_frames, fps, max_frames and hold"
+            )
+        memory = read_memory(path, self.pipeline)
+        size = memory.stream.size
+        return ask_memory(
+            streaming_pipeline(self.pipeline, size.most, size.hold),
+            memory,
+            asked.text,
+            max_tokens,
+            generation,
+        )
+
+    def remember(
+        self,
+        video: VideoSource,
+        path: str | os.PathLike[str],
+        *,
+        max_tokens: int,
+        hold: float = 4.0,
+        num_frames: NumFrames | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+    ) -> Path:
+        """Write a compressed visual memory of a clip; `ask(question, memory=path)` answers from it.
+
+        The file holds features of the clip, from which much of it can be read off: treat it as the clip itself.
+
+        Args:
+            video: as in `ask`.
+            path: of the file; it is written whole or not at all.
+            max_tokens: largest budget of a question, in visual tokens.
+            hold: tokens held per token of it; the file holds as many.
+            num_frames, fps, max_frames: as in `ask`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ArgumentError: an argument is not allowed, or the file cannot be written. MediaError: the clip cannot be
+            read. UnsupportedInputError: the method has no stream, or the family encodes clips whole.
+        """
+        asked = self._read({"question": "-", "video": video})
+        if asked.video is None:
+            raise ArgumentError("video=None: pass a clip to remember, such as the path of a video file")
+        one = self._for_one(num_frames, fps, max_frames, None, None)
+        pipeline = streaming_pipeline(one, max_tokens, hold)
+        pipeline.check({})
+        return write_memory(path, remember(pipeline, asked), pipeline)
+
+    def watch(self, *, max_tokens: int, hold: float = 4.0) -> Watch:
+        """Watch a stream of frames without an end: `with qa.watch(max_tokens=500) as stream: stream.add(frames)`.
+
+        Args:
+            max_tokens: largest budget of a question, in visual tokens.
+            hold: tokens held per token of it.
+
+        Returns:
+            A watch: `add(frames, times)`, `ask(question, max_tokens=...)`, `save(path)`.
+
+        Raises:
+            ArgumentError: an argument is not allowed. UnsupportedInputError: as `remember`.
+        """
+        self.pipeline.check({})
+        return Watch(self.pipeline, max_tokens, hold)
+
+    def _for_one(
+        self,
+        num_frames: NumFrames | None,
+        fps: float | None,
+        max_frames: int | None,
+        max_tokens: int | None,
+        hold: float | None,
+    ) -> Pipeline:
+        """Return the pipeline with the frames, the budget and the memory of one question."""
+        sampling, changes = dict(self.sampling), {"max_tokens": max_tokens, "hold": hold}
+        if num_frames is None and fps is None:
+            num_frames, fps = sampling["num_frames"], sampling["fps"]
+        sampling |= read_sampling(
+            num_frames, fps, sampling["max_frames"] if max_frames is None else max_frames
+        )
+        config = self.config.replace(**{name: value for name, value in changes.items() if value is not None})
+        return replace(self.pipeline, config=config, sampling=sampling)
 
     def stream(
         self,

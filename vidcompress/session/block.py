@@ -48,6 +48,7 @@ def compress(
     max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
+    hold: float | None = None,
     mass: Mass | None = None,
     mass_strength: float = CompressionConfig.mass_strength,
     mass_cap: float | None = None,
@@ -70,7 +71,7 @@ def compress(
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are both compressed.
         method, config, retention_ratio, max_tokens, separators, positions, policy: as in `compress_inputs`.
-        max_views, max_patches, encoder_saving, view_text, mass, mass_strength, mass_cap, options: as there.
+        max_views, max_patches, encoder_saving, view_text, hold, mass, mass_strength, mass_cap, options: as there.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -90,6 +91,7 @@ def compress(
         "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
+        "hold": hold,
         "mass": mass,
         "mass_strength": mass_strength,
         "mass_cap": mass_cap,

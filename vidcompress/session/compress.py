@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import transformers
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget
+from vidcompress.core.budget import Policy, Ratio, Separators
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
@@ -21,7 +21,6 @@ from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.report.visual import VisualReport, budget_note
 from vidcompress.core.timing import Timings, phase
-from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.call import DecoderCall
@@ -29,9 +28,12 @@ from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.entrance import judge_once
+from vidcompress.session.held_clips import HeldTokens
 from vidcompress.session.inputs import (
     CompressedInputs,
     check_inputs,
+    encode_visuals,
+    far_positions,
     late_features,
     row_features,
     scores_of_all,
@@ -48,7 +50,6 @@ from vidcompress.session.prompt import (
     visual_budgets,
 )
 from vidcompress.session.scaled_positions import homes_of_long_clips, note_unknown_home
-from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
 
@@ -67,6 +68,7 @@ def compress_inputs(
     max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
+    hold: float | None = None,
     mass: Mass | None = None,
     mass_strength: float = CompressionConfig.mass_strength,
     mass_cap: float | None = None,
@@ -82,8 +84,8 @@ def compress_inputs(
         config: replaces all arguments but `model` and `inputs`; the others must then keep their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
-        separators, positions, policy, max_views, max_patches, encoder_saving, view_text, mass, mass_strength, mass_cap:
-            as in `CompressionConfig`. With mass="on" the model is called within `with inputs.pruning():`.
+        separators, positions, policy, max_views, max_patches, encoder_saving, view_text, hold, mass,
+        mass_strength, mass_cap: as in `CompressionConfig`. Masses want the call within `with inputs.pruning():`.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -104,6 +106,7 @@ def compress_inputs(
         "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
+        "hold": hold,
         "mass": mass,
         "mass_strength": mass_strength,
         "mass_cap": mass_cap,
@@ -156,8 +159,7 @@ def compress_with(
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = visual_budgets(prompt, visuals, settings)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
-        with phase(timings, "encode", device):
-            tokens, alike = _encode(adapter, visuals, plans, settings)
+        tokens, alike = encode_visuals(adapter, visuals, plans, settings, timings)
         with phase(timings, "compress", device):
             selections = select_tokens(tokens, plans, settings.method, visuals)
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
@@ -214,6 +216,8 @@ def compress_with(
                 visual.view_text = total_length(texts[key])
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
+    report.notes += far_positions(adapter, (ids if gaps and not scaled else values["input_ids"]).shape[1])
+    report.notes += [one.note for one in tokens.values() if isinstance(one, HeldTokens)]
     if scaled:
         note_unknown_home(report, adapter)
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
@@ -221,39 +225,3 @@ def compress_with(
     if mass is not None and adapter.traits.hybrid:
         report.notes.append("masses count in the layers with attention only; the others keep a state")
     return CompressedInputs(values, features, report, adapter, call, prompt.dropped_until)
-
-
-def _encode(
-    adapter: Adapter,
-    visuals: Mapping[tuple[str, int], Visual],
-    plans: Mapping[tuple[str, int], VisualBudget],
-    settings: CompressionConfig,
-) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
-    """Encode images together and videos together; count the views that were not encoded."""
-    tokens: dict[tuple[str, int], VisualTokens] = {}
-    alike: dict[tuple[str, int], int] = {}
-    for modality in get_args(Modality):
-        keys = [key for key in visuals if key[0] == modality]
-        if not keys:
-            continue
-        evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
-        # The heir of a token is the one that is most like it.
-        reads = settings.weighs or settings.method.reads_features(modality, has_cls)
-        frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
-        part = [visuals[key] for key in keys]
-        if modality == "video" and settings.encoder_saving.frames:
-            encoded, fewer = encode_new_frames(adapter, part, evidence, frames, settings)
-            alike |= dict(zip(keys, fewer, strict=True))
-        elif modality == "image" and settings.encoder_saving.crops:
-            encoded, fewer = encode_worthy_crops(
-                adapter, part, [plans[key] for key in keys], evidence, settings
-            )
-            alike |= dict(zip(keys, fewer, strict=True))
-        else:
-            part = [
-                replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
-                for key in keys
-            ]
-            encoded = adapter.encode(part, evidence, frames, settings.max_views)
-        tokens |= dict(zip(keys, encoded, strict=True))
-    return tokens, alike

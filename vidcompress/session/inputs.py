@@ -1,4 +1,4 @@
-"""Model inputs: checks before compression, and the compressed inputs, a mapping to unpack in calls."""
+"""Model inputs: checks, encoding and selection, and the compressed inputs, a mapping to unpack in calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ from vidcompress.checks import flag, is_whole
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.layout import Layout
+from vidcompress.core.devices import input_device
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Method
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
 from vidcompress.core.selection import Selection
+from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
@@ -30,6 +32,8 @@ from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.mass import attentions_of
 from vidcompress.session.columns import COUNTED, check_counted
 from vidcompress.session.generation_options import is_filled
+from vidcompress.session.held_clips import HeldTokens, encode_held
+from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +88,60 @@ def row_features(
     return features
 
 
+def encode_visuals(
+    adapter: Adapter,
+    visuals: Mapping[tuple[str, int], Visual],
+    plans: Mapping[tuple[str, int], VisualBudget],
+    settings: CompressionConfig,
+    timings: Timings,
+) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
+    """Encode images together and videos together; `encode` is timed, and `compress` of clips that are not held.
+
+    Returns:
+        The tokens of each visual, and the number of its views that were not encoded.
+    """
+    tokens: dict[tuple[str, int], VisualTokens] = {}
+    alike: dict[tuple[str, int], int] = {}
+    device = input_device(adapter.model)
+    for modality in get_args(Modality):
+        keys = [key for key in visuals if key[0] == modality]
+        if not keys:
+            continue
+        if modality == "video" and settings.hold is not None:
+            tokens |= {key: encode_held(adapter, visuals[key], plans[key], settings, timings) for key in keys}
+            continue
+        with phase(timings, "encode", device):
+            encoded, fewer = _encode_alike(adapter, visuals, plans, settings, modality, keys)
+        tokens |= dict(zip(keys, encoded, strict=True))
+        alike |= dict(zip(keys, fewer, strict=False))
+    return tokens, alike
+
+
+def _encode_alike(
+    adapter: Adapter,
+    visuals: Mapping[tuple[str, int], Visual],
+    plans: Mapping[tuple[str, int], VisualBudget],
+    settings: CompressionConfig,
+    modality: Modality,
+    keys: list[tuple[str, int]],
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode the visuals of one modality; count the views that were not encoded, where any may be left out."""
+    evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
+    # The heir of a token is the one that is most like it.
+    reads = settings.weighs or settings.method.reads_features(modality, has_cls)
+    frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
+    part = [visuals[key] for key in keys]
+    if modality == "video" and settings.encoder_saving.frames:
+        return encode_new_frames(adapter, part, evidence, frames, settings)
+    if modality == "image" and settings.encoder_saving.crops:
+        return encode_worthy_crops(adapter, part, [plans[key] for key in keys], evidence, settings)
+    part = [
+        replace(v, may_defer=not reads and plans[k].positions < plans[k].total)
+        for k, v in zip(keys, part, strict=True)
+    ]
+    return adapter.encode(part, evidence, frames, settings.max_views), []
+
+
 def select_tokens(
     tokens: Mapping[tuple[str, int], VisualTokens],
     plans: Mapping[tuple[str, int], VisualBudget],
@@ -96,14 +154,14 @@ def select_tokens(
     """
     selections: dict[tuple[str, int], Selection] = {}
     for modality in ("image", "video"):
-        keys = [key for key in tokens if key[0] == modality]
+        keys = [key for key in tokens if key[0] == modality and not isinstance(tokens[key], HeldTokens)]
         if keys:
             batch = VisualBatch([tokens[key] for key in keys])
             with batch.full_precision():
                 of_batch = method.select(batch, [plans[key] for key in keys])
             for key, one in zip(keys, of_batch, strict=True):
                 selections[key] = one if len(visuals[key].placeholder_runs) == 1 else one.ascending()
-    return selections
+    return selections | {key: one.selection for key, one in tokens.items() if isinstance(one, HeldTokens)}
 
 
 def scores_of_all(selection: Selection, layout: Layout) -> Tensor | None:
@@ -132,6 +190,17 @@ def late_features(
         return {}
     rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
     return dict(zip(late, rows, strict=True))
+
+
+def far_positions(adapter: Adapter, columns: int) -> list[str]:
+    """Return a note where a prompt is longer than the model's positions; none where positions are no columns."""
+    most = getattr(adapter.model.config.get_text_config(), "max_position_embeddings", None)
+    if most is None or not is_whole(most) or columns <= most or adapter.traits.axes != 1:
+        return []
+    return [
+        f"the prompt has positions up to {columns - 1}, the language model was made for {most} "
+        "(max_position_embeddings): answers may be bad; lower max_tokens, or use positions='contiguous'"
+    ]
 
 
 class CompressedInputs(Mapping[str, Any]):

@@ -23,7 +23,15 @@ from vidcompress.media import read_video
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views
 from vidcompress.media.video import streaming as arriving_module
-from vidcompress.media.video.frames import PartialClip, PartialClips, Reread, VideoFrames, whole
+from vidcompress.media.video.frames import (
+    FileFrames,
+    FrameBlock,
+    PartialClip,
+    PartialClips,
+    Reread,
+    VideoFrames,
+    whole,
+)
 from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.streaming import STEP, FrameViews, StreamingClip, open_streaming_clip, read_parts
 
@@ -162,6 +170,140 @@ def test_in_inference_mode(mode: bool) -> None:
         assert torch.equal(views[:], frame_views(clip.frames, SQUARE, CPU))
         assert views[:].is_inference() == mode
         views.close()
+
+
+# -- few frames in memory at once -----------------------------------------------------------------------------
+
+
+def ring_steps(clip: VideoFrames, room: int) -> PartialClips:
+    """A reader that holds `room` frames, and fills each place with noise before it is used again."""
+    block = FrameBlock(len(clip), room, *clip.frames.shape[1:3])
+    known = replace(clip, frames=block.frames)
+    for number in range(len(clip)):
+        block.put((number + 1) % room, torch.full_like(clip.frames[0], 99))
+        block.put(number, clip.frames[number])
+        yield PartialClip(known, number + 1, block.ring)
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 70),
+    st.sampled_from([SQUARE, CROPPED]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.integers(1, 40),
+)
+def test_views_that_are_not_held_are_those_of_the_whole_clip(
+    count: int, recipe: PixelRecipe, dtype: torch.dtype, chunk: int
+) -> None:
+    clip = clip_of(count)
+    expected = frame_views(clip.frames, recipe, CPU).to(dtype)
+    parts = stepwise(clip, [1] * count)
+    views = FrameViews(next(parts), parts, recipe, resize_device=CPU, device=CPU, dtype=dtype, held=2 * STEP)
+    try:
+        for start in range(0, count, chunk):
+            assert torch.equal(views[start : start + chunk], expected[start : start + chunk])
+        assert views._views is not None and len(views._views) == min(count, 2 * STEP)
+    finally:
+        views.close()
+
+
+def test_frames_that_are_not_held_reach_their_views() -> None:
+    """The reader's ring is overwritten on purpose; a ring that is one step too short for its reader shows it."""
+    clip = clip_of(50)
+    expected = frame_views(clip.frames, SQUARE, CPU)
+    for room, right in ((2 * STEP, True), (STEP // 2, False)):
+        parts = ring_steps(clip, room)
+        views = FrameViews(
+            next(parts), parts, SQUARE, resize_device=CPU, device=CPU, dtype=torch.float32, held=2 * STEP
+        )
+        try:
+            got = torch.cat([views[start : start + STEP] for start in range(0, 50, STEP)]) if right else None
+            assert got is None or torch.equal(got, expected)
+            if not right:
+                with pytest.raises(RuntimeError):
+                    views[0:50]
+        finally:
+            views.close()
+
+
+def test_views_that_are_not_held_come_once_and_in_order() -> None:
+    clip = clip_of(50)
+    parts = stepwise(clip, [1] * 50)
+    views = FrameViews(
+        next(parts), parts, SQUARE, resize_device=CPU, device=CPU, dtype=torch.float32, held=2 * STEP
+    )
+    try:
+        first = views[0:20]
+        for wrong in (slice(0, 4), slice(24, 28), slice(20, 40, 2), torch.tensor([20])):
+            with pytest.raises(RuntimeError, match="asked for after 20 of a clip that is not held"):
+                views[wrong]
+        assert torch.equal(torch.cat((first, views[20:50])), frame_views(clip.frames, SQUARE, CPU))
+    finally:
+        views.close()
+
+
+def test_a_thread_that_waits_for_room_ends_with_the_clip(running: Any) -> None:
+    parts = stepwise(clip_of(60), [1] * 60)
+    views = FrameViews(
+        next(parts), parts, SQUARE, resize_device=CPU, device=CPU, dtype=torch.float32, held=2 * STEP
+    )
+    views[0:3]
+    views.close()
+    assert running() == []
+
+
+@pytest.mark.parametrize("kind", ["h264", "bytes", "vp8", "folder", "list", "webp", "array"])
+def test_every_source_that_is_not_held_arrives_as_it_is_read(
+    kind: str, write_clip: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    source, backend = sources(write_clip, tmp_path / "frames")[kind]
+    if kind == "folder":
+        (source / "animated.webp").unlink()
+        for number in range(12, 30):
+            Image.fromarray(np.full((20, 30, 3), 7 * number, np.uint8)).save(source / f"frame_{number}.png")
+    options = {"num_frames": 30 if kind in ("h264", "bytes", "vp8", "folder") else 12, "backend": backend}
+    expected = read_video(source, **options)
+    with open_streaming_clip(source, CPU, torch.float32, held=False, **options) as clip:
+        views = clip.views(SQUARE, CPU)
+        got = torch.cat([views[start : start + 5] for start in range(0, len(clip), 5)])
+        assert torch.equal(got, frame_views(expected.frames, SQUARE, CPU))
+        whole_clip = clip.whole()
+    passed = kind not in ("webp", "array")  # whose readers hand out all frames at once
+    assert isinstance(whole_clip, FileFrames) == passed
+    assert (len(whole_clip), whole_clip.times, whole_clip.notes) == (
+        len(expected),
+        expected.times,
+        expected.notes,
+    )
+    assert repr(whole_clip) == repr(expected)
+    assert torch.equal(whole_clip.frames, expected.frames), "read again"
+    assert torch.equal(read_video(whole_clip, num_frames=3).frames, read_video(expected, num_frames=3).frames)
+
+
+def test_only_the_frames_in_memory_count_for_the_limit(write_clip: Any, monkeypatch: Any) -> None:
+    path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
+    small = arriving_module.Request
+    most = 10 * 48 * 64 * 3
+    monkeypatch.setattr(
+        arriving_module, "Request", lambda *args, **rest: replace(small(*args, **rest), max_bytes=most)
+    )
+    with (
+        pytest.raises(MediaError, match="over max_bytes=92160"),
+        open_streaming_clip(path, CPU, torch.float32),
+    ):
+        pass
+    with open_streaming_clip(path, CPU, torch.float32, held=False, num_frames=40) as clip:
+        assert len(clip.whole()) == 40
+
+
+def test_fields_are_decoded_from_the_start_where_they_are_not_held(write_clip: Any) -> None:
+    path = write_clip("arriving_fields.mp4", 20, height=48, width=64, x264_params="tff=1:interlaced=1")
+    with pytest.raises(Reread), open_streaming_clip(path, CPU, torch.float32, held=False):
+        pass
+    expected = read_video(path, num_frames=20)
+    with open_streaming_clip(path, CPU, torch.float32, held=False, decode_all=True, num_frames=20) as clip:
+        assert torch.equal(clip.views(SQUARE, CPU)[0:20], frame_views(expected.frames, SQUARE, CPU))
 
 
 # -- readers --------------------------------------------------------------------------------------------------

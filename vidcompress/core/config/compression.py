@@ -36,6 +36,7 @@ from vidcompress.core.method_lookup import (
 from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
 from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.core.report import Report
+from vidcompress.core.stream.stream import StreamSize
 from vidcompress.errors import ArgumentError, nearest, shown
 
 FILE_NAME = "compression_config.json"
@@ -79,6 +80,9 @@ class CompressionConfig:
             a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
+        hold: for clips, tokens held in memory per token of the budget, 2 to 1024, while the method's stream takes chunk
+            after chunk of frames; frames of files are then decoded, encoded and left one chunk at a time. None holds
+            the whole clip, and takes what the method chooses from it.
         mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
             every layer of the language model; `off` adds nothing; None is the default of the method.
         mass_strength: factor of that logarithm, at least 0; 0 is off.
@@ -99,6 +103,7 @@ class CompressionConfig:
     max_patches: int = 16384
     encoder_saving: ViewSkipping = ViewSkipping()
     view_text: ViewText = "keep"
+    hold: float | None = None
     mass: Mass | None = None
     mass_strength: float = 1.0
     mass_cap: float | None = None
@@ -115,6 +120,7 @@ class CompressionConfig:
         max_patches: int = max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = view_text,
+        hold: float | None = None,
         mass: Mass | None = None,
         mass_strength: float = mass_strength,
         mass_cap: float | None = None,
@@ -130,6 +136,7 @@ class CompressionConfig:
             "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
+            "hold": hold,
             "mass": mass,
             "mass_strength": mass_strength,
             "mass_cap": mass_cap,
@@ -154,6 +161,7 @@ class CompressionConfig:
         one_of("positions", self.resolved_positions, POSITIONS)
         one_of("view_text", self.view_text, VIEW_TEXT)
         one_of("mass", self.resolved_mass, MASS)
+        self._check_hold()
         for name in ("max_views", "max_patches"):
             if not is_whole(limit := getattr(self, name)) or limit < 1:
                 raise ArgumentError(f"{name} must be an integer of at least 1, got {shown(limit)}")
@@ -171,6 +179,24 @@ class CompressionConfig:
             max_patches=int(self.max_patches),
             encoder_saving=read_view_skipping(self.encoder_saving),
         )
+
+    def _check_hold(self) -> None:
+        """Refuse a bounded memory that is out of range, or that goes with something which needs the whole clip."""
+        hold = self.hold
+        if hold is None:
+            return
+        size = StreamSize(1, hold)
+        saving = read_view_skipping(self.encoder_saving)
+        for name, whole in (
+            ("policy='reference'", self.policy == "reference"),
+            (f"encoder_saving={str(saving)!r}", saving.frames),
+        ):
+            if whole:
+                raise ArgumentError(
+                    f"hold={hold:g} cannot go with {name}, which needs the whole clip; leave one of them out"
+                )
+        self.method.stream(size)  # refuses where the method has none
+        self._set(hold=float(hold))
 
     def _set(self, **values: Any) -> None:
         """Fill fields in; only `__init__` does."""
@@ -286,6 +312,7 @@ class CompressionConfig:
             "max_patches": self.max_patches,
             "encoder_saving": str(self.encoder_saving),
             "view_text": self.view_text,
+            "hold": self.hold,
             "mass": self.mass,
             "mass_strength": self.mass_strength,
             "mass_cap": self.mass_cap,

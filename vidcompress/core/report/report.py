@@ -15,6 +15,11 @@ from vidcompress.table import Table, paragraph
 if TYPE_CHECKING:
     from vidcompress.core.pruning.report import PruningReport
 
+LISTED_VIEWS = 144
+"""Most views of one kind that the text of a report lists one by one."""
+STRETCHES = 12
+"""Most stretches of neighbouring views that it lists otherwise."""
+
 
 @dataclass(eq=False)
 class Report:
@@ -314,15 +319,21 @@ def _view_names(views: Sequence[ViewReport]) -> list[str]:
 def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
     """Return lines for each kind of view with the counts of its views, as many to a line as fit in `width` columns.
 
-    Tiles stand for the view they were cut from, so that every token is listed once.
+    Tiles stand for the view they were cut from, so that every token is listed once. Of more views than `LISTED_VIEWS`
+    the counts are sums over stretches of neighbours.
     """
     lines: list[str] = []
     listed = visual.tiles or visual.views
     kinds = dict.fromkeys(view.kind for view in listed)
     for kind in kinds:
         of_kind = [view for view in listed if view.kind == kind]
-        counts = [f"{view.kept}/{view.total}" for view in of_kind]
         label = kind if len(of_kind) == 1 else f"{len(of_kind)} {kind}s"
+        size = 1 if len(of_kind) <= LISTED_VIEWS else -(-len(of_kind) // STRETCHES)
+        if size > 1:
+            lines.append(f"{label:<12} in stretches of {size}:")
+            label = ""
+        parts = [of_kind[start : start + size] for start in range(0, len(of_kind), size)]
+        counts = [f"{sum(v.kept for v in part)}/{sum(v.total for v in part)}" for part in parts]
         each = max(map(len, counts)) + 2
         across = 12 if width is None else max(1, (width - 15) // each)  # behind 4 spaces and a label of 12
         for start in range(0, len(counts), across):

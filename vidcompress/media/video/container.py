@@ -67,7 +67,7 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
     """
     import av
 
-    if clip.stream is not None:
+    if clip.stream is not None and clip.stream.seekable():
         clip.stream.seek(0)
     # The prefix keeps FFmpeg from reading a protocol into a file name such as "concat:a|b".
     source: Any = clip.stream if clip.path is None else f"file:{clip.path}"

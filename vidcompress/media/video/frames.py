@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,7 +142,7 @@ class VideoFrames:
         return int(self.frames.shape[0])
 
     def __repr__(self) -> str:
-        count, height, width, _ = self.frames.shape
+        count, height, width, _ = vars(self).get("_shape") or self.frames.shape
         return (
             f"VideoFrames({shown(self.source)}, {count} of {self.total_frames} frames, {height} x {width}, "
             f"{self.times[0]:.2f} to {self.times[-1]:.2f} of {self.duration:.2f} s, {self.fps:g} fps, {self.backend})"
@@ -163,19 +163,87 @@ class VideoFrames:
         return cls(frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, notes)
 
 
+class FrameBlock:
+    """Block of memory for the decoded frames of a clip: for all of them, or a ring for the newest.
+
+    Args:
+        count: frames of the clip.
+        room: frames that are held at once, at most `count`.
+        height, width: of a frame, in pixels.
+
+    Attributes:
+        frames: uint8 (frame, height, width, channel), the frames; black and without memory where there is a ring.
+        ring: uint8 (slot, height, width, channel), frame n in slot n modulo `room`; None where all frames are held.
+    """
+
+    def __init__(self, count: int, room: int, height: int, width: int) -> None:
+        self._memory = torch.empty((room, height, width, 3), dtype=torch.uint8)
+        self.ring = self._memory if room < count else None
+        black = self._memory.new_zeros(()).expand(count, height, width, 3)
+        self.frames = self._memory if self.ring is None else black
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a frame, in pixels."""
+        return int(self._memory.shape[1]), int(self._memory.shape[2])
+
+    def put(self, number: int, picture: Any) -> None:
+        """Write frame `number`, an array uint8 (height, width, channel); in a ring over the oldest one."""
+        self._memory.numpy()[number % len(self._memory)] = picture
+
+
 class PartialClip(NamedTuple):
     """Partially decoded clip.
 
     Attributes:
-        clip: its metadata and its block of frames, which has the size of the whole clip and is still being filled.
+        clip: its metadata and its block of frames, which has the size of the whole clip and is still being filled. With
+            `ring` its frames are black and take no memory.
         ready: number of decoded frames, from the first on.
+        ring: of a `FrameBlock`, where only the newest frames are held; None where the clip holds all.
     """
 
     clip: VideoFrames
     ready: int
+    ring: torch.Tensor | None = None
+
+    def frames(self, start: int, stop: int) -> torch.Tensor:
+        """Return the decoded frames [start, stop); from a ring they must be among the newest, and not wrap."""
+        if self.ring is None:
+            return self.clip.frames[start:stop]
+        slot = start % len(self.ring)
+        return self.ring[slot : slot + stop - start]
 
 
 PartialClips = Generator[PartialClip, None, None]
+
+
+class FileFrames(VideoFrames):
+    """Sampled frames of one clip that are not held in memory: `frames` reads the clip again.
+
+    Args:
+        clip: metadata of the clip, and the shape of its frames.
+        again: reads the clip as it was read before.
+
+    Raises:
+        MediaError: on reading `frames`, as `read_video`, for example where they are over its `max_bytes`.
+    """
+
+    def __init__(self, clip: VideoFrames, again: Callable[[], VideoFrames]) -> None:
+        state = {name: value for name, value in vars(clip).items() if name != "frames"}
+        vars(self).update(state, _shape=clip.frames.shape, _again=again)
+
+    @property
+    def frames(self) -> torch.Tensor:
+        """The frames, uint8 (frame, height, width, channel), read again at every access."""
+        return self.read().frames
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def read(self) -> VideoFrames:
+        """Return the clip with its frames in memory."""
+        clip: VideoFrames = vars(self)["_again"]()
+        return clip
 
 
 class Reread(Exception):

@@ -14,7 +14,7 @@ from einops import rearrange
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
 from vidcompress.media.images.rgb import as_array, check_uint8
-from vidcompress.media.video.frames import PartialClip, VideoFrames
+from vidcompress.media.video.frames import FrameBlock, PartialClip, VideoFrames
 from vidcompress.media.video.sampling import Request, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)
@@ -68,18 +68,19 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
     request.check_length(name, len(pictures))
     chosen, notes = pick(len(pictures), rate, request)
 
-    def load(position: int) -> torch.Tensor:
+    def load(position: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         try:
-            return torch.from_numpy(np.array(load_image(pictures[position], max_pixels=request.max_pixels)))
+            return np.array(load_image(pictures[position], max_pixels=request.max_pixels))
         except MediaError as error:
             raise MediaError(f"video: frame {position}: {error}") from error
 
     first = load(chosen[0])
-    request.check_memory(name, len(chosen), first.shape[0], first.shape[1])
-    block = torch.empty((len(chosen), *first.shape), dtype=torch.uint8)
-    block[0] = first
-    clip = in_memory(block, chosen, len(pictures), name, rate, notes)
-    yield PartialClip(clip, 1)
+    room = request.room(len(chosen))
+    request.check_memory(name, room, first.shape[0], first.shape[1])
+    block = FrameBlock(len(chosen), room, first.shape[0], first.shape[1])
+    block.put(0, first)
+    clip = in_memory(block.frames, chosen, len(pictures), name, rate, notes)
+    yield PartialClip(clip, 1, block.ring)
     for row, position in enumerate(chosen[1:], start=1):
         frame = load(position)
         if frame.shape != first.shape:
@@ -87,8 +88,8 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
                 f"video: frame {position} is {tuple(frame.shape[:2])}, the first one {tuple(first.shape[:2])} "
                 "(height, width); resize them to one size"
             )
-        block[row] = frame
-        yield PartialClip(clip, row + 1)
+        block.put(row, frame)
+        yield PartialClip(clip, row + 1, block.ring)
 
 
 def from_array(source: Any, rate: float) -> VideoFrames:

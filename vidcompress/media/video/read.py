@@ -20,7 +20,7 @@ from vidcompress.errors import MediaError, SamplingError, shown
 from vidcompress.media.files import ArrayLike, FileSource, is_encoded, is_path
 from vidcompress.media.images.image import ImageSource
 from vidcompress.media.video.backends import BackendName, get_backend, open_source, reader_of
-from vidcompress.media.video.frames import VideoFrames, noted, whole
+from vidcompress.media.video.frames import FileFrames, VideoFrames, noted, whole
 from vidcompress.media.video.sampling import Request, SamplingRule, check_request, pick
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ def read_video(
     get_backend(backend)
     rule = rule if rule is not None else SamplingRule(default_frames)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes, rule)
+    if isinstance(source, FileFrames):
+        source = source.read()
     if isinstance(source, VideoFrames):  # sampled already: only an explicit request samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
     if is_path(source) and os.path.isdir(source):

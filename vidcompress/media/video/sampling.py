@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from vidcompress.checks import (
     whole_number,
 )
 from vidcompress.errors import MediaError, SamplingError, shown
+
+NumFrames: TypeAlias = int | Literal["all"]
+"""Number of frames of a clip; "all" is every one, up to `max_frames`."""
 
 MAX_SOURCE_FPS = 100_000
 """Highest credible frame rate of a clip where `fps` depends on it: high-speed cameras are below."""
@@ -77,8 +81,10 @@ class Request:
         max_frames: most frames to return.
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is indexed, in frames.
-        max_bytes: most memory of the frames that are kept, as uint8 RGB.
+        max_bytes: most memory of the frames that are in memory at once, as uint8 RGB.
         rule: sampling rule.
+        held: frames that are in memory at once, for a reader with `parts`; None for all.
+        decode_all: decode a clip from its start to its end, without trusting its packets; for a reader with `parts`.
     """
 
     num_frames: int | None
@@ -88,6 +94,8 @@ class Request:
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
     rule: SamplingRule = LLAVA_RULE
+    held: int | None = None
+    decode_all: bool = False
 
     def choose(self, total: int, source_fps: float) -> list[int]:
         """Return the indices of the frames to take of a clip of `total` frames at that average frame rate."""
@@ -124,13 +132,18 @@ class Request:
             )
 
     def check_memory(self, name: str, frames: int, height: int, width: int) -> None:
-        """Raise MediaError when keeping so many frames would take more than `max_bytes`."""
+        """Raise MediaError when holding so many frames would take more than `max_bytes`."""
         size = frames * height * width * 3
         if size > self.max_bytes:
             raise MediaError(
                 f"video={name!r}: {frames} frames of {height} x {width} take {size / 2**30:.2f} GiB, over "
-                f"max_bytes={self.max_bytes}; ask for fewer frames, or raise max_bytes"
+                f"max_bytes={self.max_bytes}; ask for fewer frames, raise max_bytes, or pass hold=4 with max_tokens, "
+                "which holds few frames at a time"
             )
+
+    def room(self, frames: int) -> int:
+        """Return how many frames of so many are in memory at once."""
+        return frames if self.held is None else min(frames, self.held)
 
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
@@ -223,6 +236,21 @@ def sampling_note(total: int, source_fps: float, *, fps: float | None, max_frame
     return ()
 
 
+def read_sampling(num_frames: NumFrames | None, fps: float | None, max_frames: int) -> dict[str, Any]:
+    """Read a sampling request: `num_frames="all"` is every frame, up to `max_frames`.
+
+    Returns:
+        Arguments `num_frames`, `fps` and `max_frames` of `read_video`.
+
+    Raises:
+        SamplingError: as `check_request`.
+    """
+    every = isinstance(num_frames, str) and num_frames == "all" and fps is None
+    count: Any = whole_number("max_frames", max_frames, error=SamplingError) if every else num_frames
+    check_request(num_frames=count, fps=fps, max_frames=max_frames)
+    return {"num_frames": count, "fps": fps, "max_frames": max_frames}
+
+
 def check_request(*, num_frames: int | None, fps: float | None, max_frames: int) -> None:
     """Refuse an impossible sampling request before any file is opened.
 
@@ -237,7 +265,9 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
     if num_frames is not None and not is_whole(num_frames):
         raise SamplingError(f"num_frames={shown(num_frames)}: must be a whole number of frames")
     if num_frames is not None and not 1 <= num_frames <= max_frames:
-        raise SamplingError(f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames)")
+        raise SamplingError(
+            f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames); raise max_frames for longer clips"
+        )
     if fps is not None:
         positive("fps", fps, "frames per second", error=SamplingError)
 

@@ -7,16 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from vidcompress.errors import MediaError
 from vidcompress.media.files import Clip
 from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
 from vidcompress.media.video.backends import register_backend
 from vidcompress.media.video.container import ClipFacts, open_clip, read_index
 from vidcompress.media.video.frame_decoder import Decoder, Look, picture_of
-from vidcompress.media.video.frames import PartialClip, Reread, Timeline, VideoFrames, whole
+from vidcompress.media.video.frames import FrameBlock, PartialClip, Reread, Timeline, VideoFrames, whole
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.video.sampling import Request
 from vidcompress.progress import ON_FRAME
@@ -48,7 +45,7 @@ class PyAVBackend:
             Reread: the packets did not lead to the frames; only `read` can read the clip.
         """
         index, facts = read_index(clip, request)
-        if index is None:
+        if index is None or request.decode_all:
             return _read_all(clip, request, facts)
         return _read_indexed(clip, request, index, facts)
 
@@ -212,29 +209,30 @@ class _Keeper:
     ) -> None:
         self.clip, self.request, self.timeline, self.chosen = clip, request, timeline, chosen
         self.facts, self.count, self.filled = facts, len(chosen), 0
-        self.block: np.ndarray[Any, np.dtype[np.uint8]] | None = None
+        self.block: FrameBlock | None = None
         self.scaled, self.matrix = False, IDENTITY
         self.made: VideoFrames | None = None
         self.on_frame = ON_FRAME.get()  # of the thread that opened the clip
 
     def keep(self, frame: Any) -> PartialClip:
         """Add one decoded frame, upright, in the size of the first one (a stream may change its size)."""
-        size = None if self.block is None else self.block.shape[1:3]
+        size = None if self.block is None else self.block.size
         if self.block is None or self.facts.codec not in TURNED_ONCE:
             self.matrix = display_matrix(frame)
         picture, scaled = picture_of(frame, self.matrix, self.clip.name, size)
         self.scaled |= scaled
         if self.block is None:
             self.request.check_picture(self.clip.name, *picture.shape[:2])
-            self.request.check_memory(self.clip.name, self.count, *picture.shape[:2])
-            self.block = np.empty((self.count, *picture.shape), dtype=np.uint8)
-        self.block[self.filled] = picture
+            room = self.request.room(self.count)
+            self.request.check_memory(self.clip.name, room, *picture.shape[:2])
+            self.block = FrameBlock(self.count, room, *picture.shape[:2])
+        self.block.put(self.filled, picture)
         self.filled += 1
         if self.on_frame is not None:
             self.on_frame(self.filled, self.count)
         if self.made is None:
             self.made = self._clip(self.block)
-        return PartialClip(self.made, self.filled)
+        return PartialClip(self.made, self.filled, self.block.ring)
 
     def finish(self) -> PartialClip:
         """Return the whole clip."""
@@ -242,13 +240,12 @@ class _Keeper:
             raise MediaError(
                 f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded; fetch it again"
             )
-        return PartialClip(self._clip(self.block), self.filled)
+        return PartialClip(self._clip(self.block), self.filled, self.block.ring)
 
-    def _clip(self, block: np.ndarray[Any, np.dtype[np.uint8]]) -> VideoFrames:
+    def _clip(self, block: FrameBlock) -> VideoFrames:
         notes = ["frames of other sizes were scaled to that of the first"] if self.scaled else []
         notes += stream_notes(self.facts)
-        frames, name = torch.from_numpy(block), self.clip.name
-        return VideoFrames.on(self.timeline, self.chosen, frames, "pyav", name, notes)
+        return VideoFrames.on(self.timeline, self.chosen, block.frames, "pyav", self.clip.name, notes)
 
 
 def stream_notes(facts: ClipFacts) -> list[str]:
