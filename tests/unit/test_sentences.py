@@ -12,6 +12,7 @@ import measured.cost
 import measured.fast
 import measured.mass
 import measured.readme
+import measured.stream
 import measured.suite
 import measured.trace
 from measured.said import FIGURE, PAGES, TABLE, NotSo, holds, missing, prose, read, result, uncovered, words

@@ -113,7 +113,9 @@ class Stream(ABC):
 
     def __init__(self, select: Select, size: StreamSize) -> None:
         if not isinstance(size, StreamSize):
-            raise ArgumentError(f"size={shown(size)}: must be a StreamSize, such as StreamSize(most=1000, hold=4)")
+            raise ArgumentError(
+                f"size={shown(size)}: must be a StreamSize, such as StreamSize(most=1000, hold=4)"
+            )
         self.select, self.size = select, size
         self.frames, self.evictions, self.largest = 0, 0, 0
         self._arrived, self._settled = (
