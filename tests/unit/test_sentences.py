@@ -13,6 +13,7 @@ import measured.fast
 import measured.mass
 import measured.payoff
 import measured.readme
+import measured.stream
 import measured.suite
 import measured.trace
 from measured.said import FIGURE, PAGES, TABLE, NotSo, holds, missing, prose, read, result, uncovered, words
