@@ -53,6 +53,20 @@ def shared(command: str) -> list[Words]:
     ]
 
 
+def clips(command: str, *words: str) -> list[Words]:
+    """Rows of `remember` and `watch`: how a model is loaded, frames are taken, and what is held."""
+    alike = "model device dtype option max_tokens hold"
+    alike += " num_frames fps max_frames backend" if command == "remember" else ""
+    known = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
+    plain = [row for row in known if row.words[:2] == QUESTION and "--retention-ratio" not in row.words]
+    named = ("--method", "globalcom2", "--max-tokens", "60")
+    return [
+        *(replace(row, command=command, words=(*words, *named, *row.words[2:])) for row in plain),
+        Words(command, "method", (*words, "--method", "globalcom3"), "did you mean 'globalcom2'?"),
+        Words(command, "method", (*words, "--method", "divprune"), "needs the whole clip"),
+    ]
+
+
 def served() -> list[Words]:
     """Rows of `ask` that hold for `app` too: how a model is loaded, frames are taken, and an answer's length."""
     alike = "model num_frames fps backend preset device dtype attn_implementation device_map quantization max_new_tokens"
@@ -217,7 +231,38 @@ ROWS = [
     ask("max_tokens", "--max-tokens", "2.5", message=NOT_WHOLE, names="--max-tokens"),
     ask("num_frames", "--num-frames", "0", message="num_frames=0: must be from 1 to 300"),
     ask("num_frames", "--num-frames", "301", message="num_frames=301: must be from 1 to 300"),
-    ask("num_frames", "--num-frames", "few", message=NOT_WHOLE, names="--num-frames"),
+    ask(
+        "num_frames",
+        "--num-frames",
+        "few",
+        message="is no whole number of frames, and not 'all'",
+        names="--num-frames",
+    ),
+    ask("max_frames", "--max-frames", "0", message="max_frames=0: must be a whole number of at least 1"),
+    ask("max_frames", "--max-frames", "few", message=NOT_WHOLE, names="--max-frames"),
+    ask(
+        "max_frames",
+        "--max-frames",
+        "3",
+        "--num-frames",
+        "4",
+        message="must be from 1 to 3 (max_frames)",
+        names="max_frames",
+    ),
+    ask("hold", "--hold", "1", message="hold=1.0: must be a number from 2 to 1024"),
+    ask("hold", "--hold", "nan", message="hold=nan: must be a number from 2 to 1024"),
+    ask("hold", "--hold", "x", message="valid number"),
+    ask("hold", "--hold", "4", "--method", "divprune", message="needs the whole clip", names="divprune"),
+    ask("memory", "--memory", "none.memory", message="no such file; pass one that qa.remember"),
+    ask("memory", "--memory", "{photo}", message="is damaged or cut short"),
+    ask(
+        "memory",
+        "--memory",
+        "{photo}",
+        "--video",
+        "{clip}",
+        message="it stands for a clip that was read already",
+    ),
     ask("fps", "--fps", "0", message="fps=0.0: must be a positive number of frames per second"),
     ask("fps", "--fps", "inf", message="fps=inf: must be a positive number of frames per second"),
     ask("fps", "--fps", "nan", message="fps=nan: must be a positive number of frames per second"),
@@ -827,6 +872,22 @@ ROWS += [
 ]
 ROWS += [
     *served(),
+    *clips("remember", "{clip}", "--out", "clip.memory"),
+    *clips("watch", "{clip}"),
+    Words("remember", "video", ("none.mp4", "--out", "a"), "video='none.mp4': no such file", FAILURE),
+    Words("remember", "video", ("{broken}", "--out", "a"), "is not a video in a known format", FAILURE),
+    Words("remember", "out", ("{clip}",), "Missing option '--out'"),
+    Words("remember", "out", ("{clip}", "--out", "{photo}/a"), "cannot be written", names="path"),
+    Words("remember", "as_json", ("{clip}", "--out", "a", "--json=5"), TAKES_NO_VALUE, names="--json"),
+    Words("watch", "source", ("none.ts",), "cannot be opened", FAILURE),
+    Words("watch", "source", ("{empty}",), "cannot be opened", FAILURE),
+    Words("watch", "fps", ("{clip}", "--fps", "0"), "fps=0.0: must be a positive number of frames"),
+    Words("watch", "idle", ("{clip}", "--idle", "0"), "idle=0.0: must be a positive number of seconds"),
+    Words("watch", "at_end", ("{clip}", "--at-end"), "waits for the end of the source", names="--at-end"),
+    Words(
+        "watch", "max_new_tokens", ("{clip}", "--max-new-tokens", "0"), "must be a whole number of at least 1"
+    ),
+    Words("watch", "as_json", ("{clip}", "--json=5"), TAKES_NO_VALUE, names="--json"),
     Words("app", "host", ("--host", ""), "must be a text that is not empty, such as '127.0.0.1'"),
     Words("app", "host", ("--host", ".a"), "no address of that name"),
     Words("app", "host", ("--host", "192.0.2.1"), "is no address of this machine"),

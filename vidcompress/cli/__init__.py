@@ -39,11 +39,11 @@ EXAMPLES = {
     ),
     "remember": (
         "vidcompress remember examples/clip.mp4 -o clip.memory --max-tokens 60",
-        'vidcompress ask "what digit is shown?" --memory clip.memory --method census',
+        f"vidcompress remember day.mp4 -m {HUB} \\\n    --fps 1 --max-frames 20000 -o day.memory",
     ),
     "watch": (
-        "ffmpeg -i rtsp://camera -c copy -f mpegts live.ts",
-        'echo "what happens?" | vidcompress watch live.ts --fps 2 --max-tokens 500',
+        "vidcompress watch live.ts --fps 2 --max-tokens 500",
+        f"vidcompress watch live.ts -m {HUB} \\\n    --idle 5 --at-end --json",
     ),
     "compare": (
         'vidcompress compare "what digit is shown?" examples/scene.png',

@@ -67,7 +67,7 @@ FramesOrAll = Annotated[
         "--num-frames",
         "-n",
         parser=_frames_or_all,
-        help="Frames taken from a video; 'all' for every one, up to --max-frames.",
+        help="Frames taken from a video; 'all' for every one, up to the most.",
         metavar="<int|all>",
         show_default="the checkpoint's, else 32",
         rich_help_panel=INPUT,

@@ -21,9 +21,9 @@ from vidcompress.cli.options import (
     DeviceMap,
     Dtype,
     Fps,
+    FramesOrAll,
     MaxNewTokens,
     Model,
-    NumFrames,
     Preset,
     Quantization,
 )
@@ -73,7 +73,7 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.", rich_help_panel=SERVER)
     ] = False,
-    num_frames: NumFrames = None,
+    num_frames: FramesOrAll = None,
     fps: Fps = None,
     backend: Backend = "auto",
     preset: Preset = None,

@@ -258,6 +258,11 @@ def is_encoded(source: Any) -> bool:
     return isinstance(source, BUFFERS) or hasattr(source, "read")
 
 
+def can_go_back(stream: Any) -> bool:
+    """Whether a binary file object can be read again from its beginning; one that does not say can."""
+    return bool(getattr(stream, "seekable", lambda: True)())
+
+
 @dataclass(frozen=True)
 class Clip:
     """Encoded clip: a local file or an open stream.
@@ -284,7 +289,7 @@ class Clip:
 
     def head(self) -> bytes:
         """Return its first bytes; none of a stream that cannot go back."""
-        if self.stream is not None and not self.stream.seekable():
+        if self.stream is not None and not can_go_back(self.stream):
             return b""
         with self.opened() as stream:
             return stream.read(HEAD_BYTES)

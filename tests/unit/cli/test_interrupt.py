@@ -14,9 +14,16 @@ import typer
 from vidcompress.cli import app, main
 
 PHOTO = str(Path(__file__).parents[3] / "examples" / "scene.png")
+CLIP = str(Path(PHOTO).with_name("clip.mp4"))
 LINE = "vidcompress: interrupted"
 WAYS = {
     "ask": (("what?", PHOTO), "vidcompress.qa.visual_qa.load_model", ""),
+    "remember": (
+        (CLIP, "--out", "clip.memory", "--max-tokens", "60"),
+        "vidcompress.qa.memory.remembering.encode_frames",
+        "",
+    ),
+    "watch": ((CLIP, "--max-tokens", "60"), "vidcompress.qa.visual_qa.load_model", ""),
     "compare": (("what?", PHOTO), "vidcompress.qa.visual_qa.load_model", ""),
     "bench": (
         ("--model", "tiny-onevision", "--sizes", "112x112"),

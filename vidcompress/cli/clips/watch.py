@@ -73,14 +73,19 @@ def watch(
 
     Memory stays constant. Answers go to stdout, one line each. It ends with stdin, or with Ctrl-C.
     """
-    from vidcompress.checks import whole_number
+    from vidcompress.checks import positive, whole_number
     from vidcompress.errors import ArgumentError
+    from vidcompress.media.video.growing import check_source
 
     whole_number("max_new_tokens", max_new_tokens)
     if at_end and idle is None:
         raise ArgumentError(
-            "--at-end waits for the end of the source; say with --idle when that is, as in --idle 5"
+            "--at-end waits for the end of the source; pass --idle to say when that is, as in --idle 5"
         )
+    for name, number, unit in (("fps", fps, "frames per second"), ("idle", idle, "seconds")):
+        if number is not None:
+            positive(name, number, unit)
+    check_source(source)
     options = read_options(method, option or [])
     with quiet(), loading(model):
         from vidcompress.qa import VisualQA

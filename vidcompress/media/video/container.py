@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import MediaError
-from vidcompress.media.files import Clip
+from vidcompress.media.files import Clip, can_go_back
 from vidcompress.media.sniff import instead_of_video
 from vidcompress.media.video.clock_resets import goes_back
 from vidcompress.media.video.mp4_guard import check_tables
@@ -67,7 +67,7 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
     """
     import av
 
-    if clip.stream is not None and clip.stream.seekable():
+    if clip.stream is not None and can_go_back(clip.stream):
         clip.stream.seek(0)
     # The prefix keeps FFmpeg from reading a protocol into a file name such as "concat:a|b".
     source: Any = clip.stream if clip.path is None else f"file:{clip.path}"

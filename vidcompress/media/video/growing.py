@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vidcompress.checks import positive
-from vidcompress.errors import MediaError, SamplingError
+from vidcompress.errors import MediaError, SamplingError, one_line
 from vidcompress.media.files import Clip
 from vidcompress.media.orientation import display_matrix
 from vidcompress.media.video.container import open_clip
@@ -51,13 +52,7 @@ class GrowingSource:
     def __init__(self, path: str, stop: Event, idle: float | None = None) -> None:
         if idle is not None:
             positive("idle", idle, "seconds", error=SamplingError)
-        try:
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            raise MediaError(
-                f"source={path!r} cannot be opened ({error.strerror}); name a file that is being written, or a named "
-                "pipe"
-            ) from error
+        self._file = _opened(path)
         self._stop, self._idle, self._head = stop, idle, b""
 
     def head(self) -> bytes:
@@ -99,6 +94,26 @@ class GrowingSource:
                 break
             time.sleep(NAP)
         return b""
+
+
+def check_source(path: str) -> None:
+    """Refuse a source that cannot be opened, before anything else is done.
+
+    Raises:
+        MediaError: no such file or pipe.
+    """
+    os.close(_opened(path))
+
+
+def _opened(path: str) -> int:
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        raise MediaError(
+            f"source={path!r} cannot be opened ({one_line(error)}); pass a file that is being written, or a named pipe"
+        ) from error
 
 
 def live_frames(path: str, fps: float | None, stop: Event, idle: float | None = None) -> Iterator[LiveFrame]:
