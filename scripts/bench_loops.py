@@ -268,6 +268,28 @@ def loop_globalcom2(tokens: VisualTokens) -> Tensor:
     return loop_globalcom2_video(tokens) if video else loop_globalcom2_image(tokens)
 
 
+def loop_vcast(tokens: VisualTokens) -> Tensor:
+    """Frame by frame, token by token."""
+    views, kept = _views(tokens), []
+    means = [normalize(tokens.features[view].mean(0), dim=-1) for view in views]
+    curved = [1.0] * len(views)
+    for t in range(1, len(views) - 1):
+        before, after = means[t] - means[t - 1], means[t + 1] - means[t]
+        curved[t] = 1 - float(torch.cosine_similarity(before, after, dim=0))
+    shares = torch.softmax(torch.tensor(curved) / 0.7, 0).tolist()
+    spare = int(RATIO * sum(map(len, views))) - len(views)
+    for view, mean, share in zip(views, means, shares, strict=True):
+        norms = [float(tokens.features[i].norm()) for i in view]
+        low, high = min(norms), max(norms)
+        scores = [
+            1 - float(tokens.features[i] @ mean) / norm + (norm - low) / (high - low)
+            for i, norm in zip(view, norms, strict=True)
+        ]
+        order = sorted(range(len(view)), key=lambda n: -scores[n])
+        kept += [view[n] for n in order[: 1 + int(share * spare)]]
+    return _send(tokens, kept)
+
+
 LOOPS = {
     "cdpruner": loop_cdpruner,
     "divprune": loop_divprune,
@@ -280,5 +302,6 @@ LOOPS = {
     "pool": loop_pool,
     "random": loop_random,
     "uniform": loop_uniform,
+    "vcast": loop_vcast,
     "vidcom2": loop_vidcom2,
 }

@@ -66,12 +66,12 @@ REGISTRY = [
 ]  # fmt: skip
 
 NO_NUMBERS = ("5", None, True, [5], torch.zeros(2), np.zeros(2))
-GLOBALCOM2, VIDCOM2 = "method globalcom2", "method vidcom2"
+GLOBALCOM2, VIDCOM2, VCAST = "method globalcom2", "method vidcom2", "method vcast"
 OPTIONS = [
-    *(Row(call, "tau", value, "tau must be a number, got ") for call in (GLOBALCOM2, VIDCOM2) for value in NO_NUMBERS),
+    *(Row(call, "tau", value, "tau must be a number, got ") for call in (GLOBALCOM2, VIDCOM2, VCAST) for value in NO_NUMBERS),
     *(
         Row(call, "tau", value, "tau must be a number above 0, got ")
-        for call in (GLOBALCOM2, VIDCOM2)
+        for call in (GLOBALCOM2, VIDCOM2, VCAST)
         for value in (0, -1, math.nan, math.inf)
     ),
     *(Row(GLOBALCOM2, "gate", value, "gate must be a number, got ") for value in NO_NUMBERS),

@@ -69,8 +69,9 @@ IDS = [repr(method) for method in METHODS]
 EXACT_IDS = [repr(method) for method in EXACT]
 FREE_SEPARATORS = ("pool", "divprune", "fastvid")
 """Methods whose authors do not send every separator: pooled, competing with tokens, of lines with kept tokens."""
-BEYOND_THEIR_SHARE = ("none", "dycoke", "evs", "divprune")
-"""In `reference`: whole frames on top of it (DyCoke), at least one frame (EVS), newlines are part of it (DivPrune)."""
+BEYOND_THEIR_SHARE = ("none", "dycoke", "evs", "divprune", "vcast")
+"""In `reference`: whole frames on top of it (DyCoke), at least one frame (EVS), newlines are part of it (DivPrune),
+a clip of one frame whole (V-CAST)."""
 MODES: tuple[Separators, ...] = ("thin", "keep", "drop")
 
 
