@@ -290,6 +290,26 @@ def loop_vcast(tokens: VisualTokens) -> Tensor:
     return _send(tokens, kept)
 
 
+def loop_vispruner(tokens: VisualTokens) -> Tensor:
+    """View by view: half by attention, then duplicates dropped eight at a time."""
+    key = Evidence("cls_attention", "features")
+    attention = tokens.evidence.get(key, tokens.evidence.get(Evidence("attention_received", "features")))
+    states, kept = normalize(tokens.evidence[Evidence("hidden", "features")], dim=-1), []
+    assert attention is not None
+    for view in _views(tokens):
+        count = int(RATIO * len(view))
+        order = sorted(view, key=lambda i: -float(attention[i]))
+        kept += order[: count // 2]
+        row = order[count // 2 :]
+        while len(row) > count - count // 2:
+            even, odd = row[::2], row[1::2]
+            most = (states[even] @ states[odd].T).amax(1).tolist()
+            places = sorted(range(len(even)), key=lambda n: -most[n])
+            row = [even[n] for n in places[min(8, len(row) - count + count // 2) :]] + odd
+        kept += row
+    return _send(tokens, kept)
+
+
 LOOPS = {
     "cdpruner": loop_cdpruner,
     "divprune": loop_divprune,
@@ -304,4 +324,5 @@ LOOPS = {
     "uniform": loop_uniform,
     "vcast": loop_vcast,
     "vidcom2": loop_vidcom2,
+    "vispruner": loop_vispruner,
 }

@@ -134,8 +134,13 @@ MORE = [
     *(Row("method dycoke", "window", value, "window must be an integer of at least 1") for value in (0, 1.5, "4", True, None)),
     *(
         Row(f"method {name}", "schedule", value, "schedule must be one of published")
-        for name in ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+        for name in ("dart", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
         for value in ("publishd", 3, None)
+    ),
+    *(
+        Row("method dart", name, value, f"{name} must be an integer of at least {least}")
+        for name, least in (("image_pivots", 1), ("text_pivots", 0))
+        for value in (least - 1, 1.5, "4", True, None)
     ),
     *(
         Row(f"method {name}", "recycle", value, "must be True or False")
@@ -155,8 +160,8 @@ MORE = [
     *(Row(FASTVID, name, value, "must be a number from 0 to 1") for name in ("context_share", "beta") for value in (-1, 1.1)),
 ]  # fmt: skip
 
-AUTHORS = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
-SHARES = (("hired", "alpha"), ("visionzip", "contextual_share"))
+AUTHORS = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip", "vispruner")
+SHARES = (("hired", "alpha"), ("visionzip", "contextual_share"), ("vispruner", "important_share"))
 CLS = [
     *(
         Row(f"method {name}", "count", value, "count must be one of ")

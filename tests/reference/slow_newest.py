@@ -105,3 +105,42 @@ def vcast_scores(frame: Frame) -> list[float]:
         1 - cosine(x, centre) + ((norm - low) / (high - low) if high - low > 1e-6 * high else 0.0)
         for x, norm in zip(frame, norms, strict=True)
     ]
+
+
+# -- DART ----------------------------------------------------------------------------------------------------------
+
+
+def dart(
+    norms: list[float],
+    states: list[Token],
+    visual: list[int],
+    text: list[int],
+    kept: int,
+    pivots: tuple[int, int],
+) -> tuple[list[int], list[int]]:
+    """Visual pivots, and the tokens that stay for the pivots' sake, one pivot after the other."""
+    own = sorted(visual, key=lambda i: (-norms[i], i))[: min(pivots[0], kept)]
+    turns = own + sorted(text, key=lambda i: (-norms[i], i))[: pivots[1]]
+    left, out = kept - len(own), []
+    for number, pivot in enumerate(turns):
+        rest = [i for i in visual if i not in own and i not in out]
+        share = left // len(turns) + (number < left % len(turns))
+        alike = {i: round(cosine(states[pivot], states[i]), 9) for i in rest}
+        out += sorted(rest, key=lambda i: (alike[i], i))[:share]
+    return own, out
+
+
+# -- VisPruner -----------------------------------------------------------------------------------------------------
+
+
+def vispruner(attention: list[float], states: list[Token], count: int, important: int) -> list[int]:
+    """Places of one view: the best, and what is left when duplicates were dropped eight at a time."""
+    order = sorted(range(len(attention)), key=lambda i: (-attention[i], i))
+    kept, row = order[:important], order[important:]
+    while len(row) > count - important:
+        even, odd = row[::2], row[1::2]
+        drop = min(8, len(row) - (count - important), len(even))
+        most = {i: max((round(cosine(states[i], states[j]), 9) for j in odd), default=-2.0) for i in even}
+        alike = sorted(even, key=lambda i: -most[i])
+        row = alike[drop:] + odd
+    return sorted(kept + row)

@@ -43,6 +43,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"contextual_share": 1.0},
         {"contextual_share": 0},
     ],
+    "vispruner": [{}, {"important_share": 0.0}, {"important_share": 1}],
     "prumerge": [{}, {"count": "iqr"}, {"merge": False}, {"extra_token": False}],
     "prumerge_plus": [{}, {"count": "iqr"}],
     "divprune": [{}, {"start": "farthest_pair"}],
