@@ -310,6 +310,82 @@ def loop_vispruner(tokens: VisualTokens) -> Tensor:
     return _send(tokens, kept)
 
 
+def _peaks(x: Tensor, count: int, neighbours: int) -> tuple[list[int], list[int]]:
+    """Centres of density peaks, one token at a time, and the number of each token's centre."""
+    distance = torch.cdist(x, x) / x.shape[1] ** 0.5
+    near = distance.topk(min(neighbours, len(x)), largest=False).values
+    density = torch.exp(-near.square().mean(1))
+    scores = []
+    for i in range(len(x)):
+        denser = distance[i][density > density[i]]
+        scores.append(float(density[i] * (denser.min() if len(denser) else distance.max())))
+    centres = sorted(range(len(x)), key=lambda i: -scores[i])[:count]
+    return centres, [int(distance[i][centres].argmin()) for i in range(len(x))]
+
+
+def _means(x: Tensor, count: int, neighbours: int) -> list[Tensor]:
+    """The mean of each cluster."""
+    if not count or not len(x):
+        return []
+    _, owner = _peaks(x, count, neighbours)
+    groups = [[i for i, own in enumerate(owner) if own == number] for number in range(count)]
+    return [x[group].mean(0) for group in groups if group]
+
+
+def loop_prunevid(tokens: VisualTokens) -> Tensor:
+    """Window by window, group by group."""
+    frames = [tokens.features[view] for view in _views(tokens)]
+    means = torch.stack([frame.mean(0) for frame in frames])
+    _, label = _peaks(means, max(1, len(frames) // 4), 7)
+    starts = [t for t in range(len(frames)) if t == 0 or label[t] != label[t - 1]]
+    rows: list[Tensor] = []
+    for first, end in zip(starts, [*starts[1:], len(frames)], strict=True):
+        x = torch.stack(frames[first:end])
+        unit, window = normalize(x, dim=-1), end - first
+        still = []
+        for n in range(x.shape[1]):
+            pairs = (unit[:, n] @ unit[:, n].T).sum() - window
+            still.append(window > 1 and float(pairs) / (window * (window - 1)) > 0.8)
+        mask = torch.tensor(still)
+        if still.count(True):
+            rows += _means(x[:, mask].mean(0), int(RATIO * still.count(True)), 7)
+        for frame in x:
+            rows += _means(frame[~mask], int(RATIO * still.count(False)), 7)
+    return torch.stack(rows)
+
+
+def loop_holitom(tokens: VisualTokens) -> Tensor:
+    """The programme window by window, then group by group."""
+    views = _views(tokens)
+    frames = [tokens.features[view] for view in views]
+    attention = tokens.evidence[Evidence("attention_received", "features")]
+    steps = [torch.cosine_similarity(a, b, dim=-1) > 0.8 for a, b in zip(frames, frames[1:], strict=False)]
+    best, start = [0] * len(frames), [0] * len(frames)
+    for i in range(len(frames)):
+        best[i], start[i] = (best[i - 1] if i else 0), i
+        still = torch.ones_like(steps[0])
+        for first in range(i - 1, -1, -1):
+            still = still & steps[first]
+            value = (best[first - 1] if first else 0) + int(still.sum()) * (i - first)
+            if value > best[i]:
+                best[i], start[i] = value, first
+    rows, end = [], len(frames) - 1
+    while end >= 0:
+        first = start[end]
+        mask = torch.zeros(len(views[0]), dtype=torch.bool)
+        if end > first:
+            mask = torch.stack(steps[first:end]).all(0)
+            rows += _means(
+                torch.stack(frames[first : end + 1])[:, mask].mean(0), int(RATIO * int(mask.sum())), 7
+            )
+        for t in range(first, end + 1):
+            rest = [i for n, i in enumerate(views[t]) if not mask[n]]
+            rest.sort(key=lambda i: -float(attention[i]))
+            rows += [tokens.features[i] for i in rest[: int(RATIO * len(rest))]]
+        end = first - 1
+    return torch.stack(rows)
+
+
 LOOPS = {
     "cdpruner": loop_cdpruner,
     "divprune": loop_divprune,
@@ -318,8 +394,10 @@ LOOPS = {
     "fastvid": loop_fastvid,
     "frames": loop_frames,
     "globalcom2": loop_globalcom2,
+    "holitom": loop_holitom,
     "none": loop_none,
     "pool": loop_pool,
+    "prunevid": loop_prunevid,
     "random": loop_random,
     "uniform": loop_uniform,
     "vcast": loop_vcast,

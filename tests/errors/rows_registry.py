@@ -157,6 +157,18 @@ MORE = [
         for name in ("tau", "context_share", "beta")
         for value in NO_NUMBERS
     ),
+    *(
+        Row(f"method {call}", name, value, f"{name} must be a number, got ")
+        for call, name in (("prunevid", "windows"), ("prunevid", "tau"), ("holitom", "tau"), ("holitom", "beta"))
+        for value in NO_NUMBERS
+    ),
+    *(Row("method prunevid", "windows", value, "windows must be above 0 and at most 1") for value in (0, -1, 1.1, math.nan)),
+    *(Row("method holitom", "beta", value, "beta must be a number from 0 to 1") for value in (-0.1, 1.1, math.nan)),
+    *(
+        Row(f"method {call}", name, value, f"{name} must be an integer of at least {least}")
+        for call, name, least in (("prunevid", "neighbours", 1), ("holitom", "neighbours", 1), ("holitom", "longest", 2))
+        for value in (least - 1, 1.5, "4", True, None)
+    ),
     *(Row(FASTVID, name, value, "must be a number from 0 to 1") for name in ("context_share", "beta") for value in (-1, 1.1)),
 ]  # fmt: skip
 

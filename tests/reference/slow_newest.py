@@ -144,3 +144,110 @@ def vispruner(attention: list[float], states: list[Token], count: int, important
         alike = sorted(even, key=lambda i: -most[i])
         row = alike[drop:] + odd
     return sorted(kept + row)
+
+
+# -- PruneVid and HoliTom ------------------------------------------------------------------------------------------
+
+
+def refined(cluster: list[int]) -> list[int]:
+    """The authors' steps: of every cluster its longest runs stay, the frames between join the longer neighbour."""
+    frames, runs = len(cluster), []
+    for t in range(frames):
+        if t and cluster[t] == cluster[t - 1]:
+            runs[-1].append(t)
+        else:
+            runs.append([t])
+    out = [-1] * frames
+    for run in runs:
+        longest = max(len(other) for other in runs if cluster[other[0]] == cluster[run[0]])
+        if len(run) == longest > 1:
+            for t in run:
+                out[t] = cluster[t]
+    t = 0
+    while t < frames:
+        if out[t] != -1:
+            t += 1
+            continue
+        end = t
+        while end < frames and out[end] == -1:
+            end += 1
+        left = right = 0
+        while t - left - 1 >= 0 and out[t - left - 1] == out[t - 1]:
+            left += 1
+        while end < frames and end + right < frames and out[end + right] == out[end]:
+            right += 1
+        label = out[end] if right > left else out[t - 1] if left else out[end] if right else 0
+        out[t:end] = [label] * (end - t)
+        t = end
+    return out
+
+
+def cut(labels: list[int]) -> list[tuple[int, int]]:
+    """First and last frame of every window."""
+    starts = [t for t in range(len(labels)) if t == 0 or labels[t] != labels[t - 1]]
+    return [(a, b - 1) for a, b in zip(starts, [*starts[1:], len(labels)], strict=True)]
+
+
+def most_static(same: list[list[bool]], longest: int) -> list[tuple[int, int]]:
+    """HoliTom's dynamic programme as in the code."""
+    frames = len(same) + 1
+    best, start = [0] * frames, [0] * frames
+    for i in range(frames):
+        largest, first = (best[i - 1] if i else 0), i
+        for size in range(2, min(i + 1, longest) + 1):
+            j = i - size + 1
+            still = sum(all(same[t][n] for t in range(j, i)) for n in range(len(same[0])))
+            value = (best[j - 1] if j else 0) + still * (size - 1)
+            if value > largest:
+                largest, first = value, j
+        best[i], start[i] = largest, first
+    windows, i = [], frames - 1
+    while i >= 0:
+        windows.append((start[i], i))
+        i = start[i] - 1
+    return windows[::-1]
+
+
+def mean_cosine(tokens: list[Token]) -> float:
+    """Of all pairs."""
+    pairs = [(a, b) for i, a in enumerate(tokens) for b in tokens[:i]]
+    return math.fsum(cosine(a, b) for a, b in pairs) / len(pairs) if pairs else -math.inf
+
+
+def thinned(still: dict[tuple[int, int], float], lengths: dict[int, int], most: int) -> set[tuple[int, int]]:
+    """Places (window, place) that stay merged: the closest first, until merging would save too many tokens."""
+    out: set[tuple[int, int]] = set()
+    for key in sorted(still, key=lambda key: (-still[key], key)):
+        most -= lengths[key[0]] - 1
+        if most < 0:
+            break
+        out.add(key)
+    return out
+
+
+def clusters(
+    tokens: list[Token], count: int, neighbours: int, beta: float | None = None
+) -> list[tuple[int, list[int], Token]]:
+    """Centre, members and merged token of every cluster, by density peaks."""
+    n, width = len(tokens), math.sqrt(len(tokens[0])) if tokens else 1.0
+    far = [[math.dist(a, b) / width for b in tokens] for a in tokens]
+    density = [
+        math.exp(-math.fsum(d * d for d in sorted(row)[:neighbours]) / min(neighbours, n)) for row in far
+    ]
+    largest, worth = max((max(row) for row in far), default=0.0), []
+    for i in range(n):
+        denser = [j for j in range(n) if density[j] > density[i] or (density[j] == density[i] and j < i)]
+        worth.append(density[i] * min((far[i][j] for j in denser), default=largest))
+    centres = sorted(sorted(range(n), key=lambda i: (-worth[i], i))[:count])
+    members: dict[int, list[int]] = {c: [c] for c in centres}
+    for i in range(n):
+        if i not in members and centres:
+            members[min(centres, key=lambda c: (far[i][c], c))].append(i)
+    out = []
+    for centre, group in members.items():
+        others = [tokens[i] for i in group if i != centre]
+        token = mean([tokens[i] for i in group])
+        if beta is not None and others:
+            token = [beta * a + (1 - beta) * b for a, b in zip(tokens[centre], mean(others), strict=True)]
+        out.append((centre, sorted(group), token))
+    return out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -10,18 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from layouts import LAYOUTS, make_tokens
+from layouts import LAYOUTS, RECEIVED, make_tokens
 from reference import slow_newest as slow
+from reference.slow_methods import Token
 from reference.test_slow_methods import DIM, draw_features, draw_layout, frames_of, plan_for, views_of
 from vidcompress.adapters.layouts import video_layout
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.pruning.method import Between
+from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.dart import Dart
+from vidcompress.methods.holitom import RECEIVED as ATTENTION
+from vidcompress.methods.holitom import HoliTom
+from vidcompress.methods.prunevid import PruneVid
 from vidcompress.methods.vcast import VCast
 from vidcompress.methods.vispruner import HIDDEN, VisPruner
 from vidcompress.ops.attention_scores import shares
+from vidcompress.ops.static_windows import most_static_windows, windows_of_clusters
 from vidcompress.testing import select_alone
 
 DRAWN = settings(max_examples=60, deadline=None)
@@ -192,3 +200,245 @@ def test_vispruner_drops_broken_tokens_and_sends_none_twice() -> None:
         index = select_alone(VisPruner(important_share=0.3), tokens, plan_for(tokens, count)).index.tolist()
         assert len(set(index)) == len(index) == count
         assert not {3, 25} & set(index) or count > 30
+
+
+# -- windows, PruneVid and HoliTom -----------------------------------------------------------------------------------
+
+
+def spans(start: Tensor, length: Tensor) -> list[tuple[int, int]]:
+    firsts = sorted(set(start.tolist()))
+    return [(t, t + int(length[t]) - 1) for t in firsts]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=14).filter(lambda row: max(row) < len(row)))
+def test_windows_of_clusters_match(cluster: list[int]) -> None:
+    start, length = windows_of_clusters(torch.tensor(cluster))
+    assert spans(start, length) == slow.cut(slow.refined(cluster))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_windows_of_most_static_places_match(data: st.DataObject) -> None:
+    frames, places = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 5))
+    chance = data.draw(st.sampled_from([0.1, 0.5, 0.8, 1.0]))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9999)))
+    same = torch.rand(frames - 1, places, generator=generator) <= chance
+    longest = data.draw(st.sampled_from([2, 3, 1024]))
+    start, length = most_static_windows(same, longest)
+    wanted = slow.most_static(same.tolist(), longest) if frames > 1 else [(0, 0)]
+    assert spans(start, length) == wanted
+
+
+def draw_still_clip(data: st.DataObject) -> VisualTokens:
+    """A clip whose tokens follow their place, some closely and some not; real numbers, so that little ties."""
+    grid = (data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5)))
+    layout = video_layout(
+        data.draw(st.integers(1, 8)), grid, data.draw(st.sampled_from(["none", "end", "row"]))
+    )
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9999)))
+    features = torch.randn(len(layout), DIM, generator=generator, dtype=torch.float64)
+    base = torch.randn(grid[0] * grid[1], DIM, generator=generator, dtype=torch.float64) * 2
+    moving = torch.rand(grid[0] * grid[1], 1, generator=generator, dtype=torch.float64)
+    size = data.draw(st.sampled_from([0.0, 0.5, 2.0]))
+    features[layout.table] = features[layout.table] * moving * size + base
+    if size == 0.0:  # copies in time; none within a frame
+        features[layout.table] = base
+    attention = torch.rand(len(layout), generator=generator, dtype=torch.float64)
+    evidence = {RECEIVED: attention, ATTENTION: attention}
+    return VisualTokens(features, layout, evidence)
+
+
+def compare_clusters(
+    tokens: VisualTokens,
+    selection: Selection,
+    groups: dict[tuple[int, int], list[tuple[list[int], Token]]],
+    counts: dict[tuple[int, int], int],
+    neighbours: int,
+    beta: float | None = None,
+) -> None:
+    """Each group sends its clusters at the places of their centres, with the right means and masses."""
+    assert selection.features is not None and selection.mass is not None
+    sent = dict(zip(selection.index.tolist(), range(len(selection)), strict=True))
+    for key, group in groups.items():
+        k = min(neighbours, max(1, counts[key])) if beta is not None else neighbours
+        for centre, members, token in slow.clusters([x for _, x in group], counts[key], k, beta):
+            assert group[centre][0][0] in sent, "a centre is sent at the first of its places"
+            number = sent[group[centre][0][0]]
+            assert selection.features[number].tolist() == pytest.approx(token, abs=1e-6)
+            assert selection.mass[number].item() == sum(len(group[m][0]) for m in members)
+
+
+def items_of(
+    tokens: VisualTokens, windows: list[tuple[int, int]], still: set[tuple[int, int]]
+) -> dict[tuple[int, int], list[tuple[list[int], Token]]]:
+    """Groups (0, window) of static and (1, frame) of dynamic items: their positions, and what they are."""
+    views, frames = views_of(tokens), frames_of(tokens)
+    groups: dict[tuple[int, int], list[tuple[list[int], Token]]] = {}
+    for first, last in windows:
+        inside = range(first, last + 1)
+        places = range(len(views[0]))
+        groups[0, first] = [
+            ([views[t][n] for t in inside], slow.mean([frames[t][n] for t in inside]))
+            for n in places
+            if (first, n) in still
+        ]
+        for t in inside:
+            groups[1, t] = [([views[t][n]], frames[t][n]) for n in places if (first, n) not in still]
+    return groups
+
+
+def split_over(
+    groups: dict[tuple[int, int], list[Any]], frames: int, total: int
+) -> dict[tuple[int, int], int]:
+    """The package's split, which has a test of its own: only so do exact ties of remainders fall alike."""
+    sizes = [len(groups.get((kind, t), [])) for kind in (0, 1) for t in range(frames)]
+    caps = torch.tensor(sizes)
+    counts = largest_remainder(caps.double(), total, caps).tolist()
+    return {(kind, t): counts[kind * frames + t] for kind in (0, 1) for t in range(frames)}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_prunevid_matches(data: st.DataObject) -> None:
+    tokens = draw_still_clip(data)
+    layout, frames = tokens.layout, frames_of(tokens)
+    method = PruneVid(
+        tau=data.draw(st.sampled_from([-1.0, 0.5, 0.8])), neighbours=data.draw(st.integers(1, 7))
+    )
+    found, alike = method.windows_of(tokens)
+    windows = spans(found.start, found.length)
+    close = {
+        (first, n): slow.mean_cosine([frames[t][n] for t in range(first, last + 1)])
+        for first, last in windows
+        for n in range(len(frames[0]))
+    }
+    assert {key: float(alike[key]) for key in close} == pytest.approx(close, abs=1e-9)
+    still = {
+        (first, n): close[first, n]
+        for first, last in windows
+        for n in range(len(frames[0]))
+        if last > first and close[first, n] > method.tau
+    }
+    lengths = {first: last - first + 1 for first, last in windows}
+    count = data.draw(st.integers(1, layout.num_tokens))
+    selection = select_alone(method, tokens, plan_for(tokens, count))
+    assert len(selection) == len(selection.index.unique()) == count
+    if len({round(value, 9) for value in still.values()}) == len(still):  # no ties of what rounding may order
+        groups = items_of(tokens, windows, slow.thinned(still, lengths, layout.num_tokens - count))
+        compare_clusters(tokens, selection, groups, split_over(groups, len(frames), count), method.neighbours)
+    ratio = Fraction(data.draw(st.integers(1, 20)), 20)
+    budget = visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")
+    groups = items_of(tokens, windows, set(still))
+    counts = {
+        key: len(group) if len(group) <= 14 else int(ratio * len(group)) for key, group in groups.items()
+    }
+    theirs = select_alone(method, tokens, budget)
+    assert len(theirs) == sum(counts.values()) + layout.num_separators
+    compare_clusters(tokens, theirs, groups, counts, method.neighbours)
+    order = [
+        (found.start[t], (int(found.start[t]), n) not in still)
+        for i in theirs.index.tolist()
+        for t, n in place_of(tokens, i)
+    ]
+    assert order == sorted(order), "window after window, static tokens first"
+
+
+def place_of(tokens: VisualTokens, position: int) -> list[tuple[int, int]]:
+    """Frame and place; nothing for a separator."""
+    return [(t, view.index(position)) for t, view in enumerate(views_of(tokens)) if position in view]
+
+
+def test_a_still_clip_is_merged_no_further_than_the_budget_allows() -> None:
+    layout = video_layout(6, (3, 4), "none")
+    frame = torch.randn(12, DIM, dtype=torch.float64)
+    tokens = VisualTokens(frame.repeat(6, 1), layout)
+    method = PruneVid()
+    for count in (1, 11, 12, 13, 40, 71, 72):
+        selection = select_alone(method, tokens, plan_for(tokens, count))
+        assert selection.mass is not None and len(selection) == count
+        assert selection.mass.sum().item() == (
+            72 if selection.heirless is None else 72 - int(selection.heirless.sum())
+        )
+    (whole,) = (select_alone(method, tokens, plan_for(tokens, n)).mass for n in (72,))
+    assert whole is not None and whole.tolist() == [1] * 72
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_holitom_matches(data: st.DataObject) -> None:
+    tokens = draw_still_clip(data)
+    layout, frames = tokens.layout, frames_of(tokens)
+    method = HoliTom(
+        tau=data.draw(st.sampled_from([-1.0, 0.5, 0.8])),
+        neighbours=data.draw(st.integers(1, 7)),
+        beta=data.draw(st.sampled_from([0.0, 0.6, 1.0])),
+        longest=data.draw(st.sampled_from([2, 3, 1024])),
+    )
+    size, attention = len(frames[0]), tokens.evidence[ATTENTION].tolist()
+    steps = [
+        [slow.cosine(a, b) for a, b in zip(x, y, strict=True)]
+        for x, y in zip(frames, frames[1:], strict=False)
+    ]
+    same = [[value > method.tau for value in row] for row in steps]
+    windows = slow.most_static(same, method.longest) if steps else [(0, 0)]
+    found, _ = method.windows_of(tokens)
+    assert spans(found.start, found.length) == windows
+    still = {
+        (first, n): min(steps[t][n] for t in range(first, last))
+        for first, last in windows
+        for n in range(size)
+        if last > first and all(same[t][n] for t in range(first, last))
+    }
+    assert int(found.static.sum()) == len(still)
+    lengths = {first: last - first + 1 for first, last in windows}
+    count = data.draw(st.integers(1, layout.num_tokens))
+    selection = select_alone(method, tokens, plan_for(tokens, count))
+    assert len(selection) == len(selection.index.unique()) == count
+    if len({round(value, 9) for value in still.values()}) == len(still):
+        groups = items_of(tokens, windows, slow.thinned(still, lengths, layout.num_tokens - count))
+        compare_holitom(tokens, selection, groups, split_over(groups, len(frames), count), method, attention)
+    ratio = Fraction(data.draw(st.integers(1, 20)), 20)
+    budget = visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")
+    groups = items_of(tokens, windows, set(still))
+    share = min(Fraction(1), ratio * layout.num_tokens / sum(map(len, groups.values())))
+    counts = {
+        key: round(share * len(group)) if key[0] == 0 else math.ceil(share * len(group))
+        for key, group in groups.items()
+    }
+    theirs = select_alone(method, tokens, budget)
+    lines = {int(layout.line[i]) for i in theirs.index.tolist() if not layout.separator[i]}
+    newlines = len(lines) if layout.num_separators > 1 else layout.num_separators
+    assert len(theirs) == sum(counts.values()) + newlines
+    compare_holitom(tokens, theirs, groups, counts, method, attention)
+    order = [
+        (int(found.start[t]), (int(found.start[t]), n) not in still, t, n)
+        for i in theirs.index.tolist()
+        for t, n in place_of(tokens, i)
+    ]
+    assert order == sorted(order) or layout.num_separators > 1, "window after window, static tokens first"
+    assert theirs.index.tolist() == sorted(theirs.index.tolist()) or layout.num_separators < 2
+
+
+def compare_holitom(
+    tokens: VisualTokens,
+    selection: Selection,
+    groups: dict[tuple[int, int], list[tuple[list[int], Token]]],
+    counts: dict[tuple[int, int], int],
+    method: HoliTom,
+    attention: list[float],
+) -> None:
+    """Static groups send clusters, dynamic ones the tokens of most attention, unchanged."""
+    static = {key: group for key, group in groups.items() if key[0] == 0}
+    compare_clusters(tokens, selection, static, counts, method.neighbours, method.beta)
+    assert selection.features is not None and selection.mass is not None and selection.heirless is not None
+    sent = dict(zip(selection.index.tolist(), range(len(selection)), strict=True))
+    for key, group in groups.items():
+        if key[0] == 1:
+            best = sorted(group, key=lambda item: -attention[item[0][0]])
+            for number, ((position,), token) in enumerate(best):
+                kept = number < counts[key]
+                assert (position in sent) == kept and bool(selection.heirless[position]) == (not kept)
+                if kept:
+                    assert selection.features[sent[position]].tolist() == token
+                    assert selection.mass[sent[position]] == 1
