@@ -386,12 +386,60 @@ def loop_holitom(tokens: VisualTokens) -> Tensor:
     return torch.stack(rows)
 
 
+def loop_flashvid(tokens: VisualTokens) -> Tensor:
+    """Frame by frame, token by token, segment by segment."""
+    views = _views(tokens)
+    frames = [tokens.features[view] for view in views]
+    attention = tokens.evidence[Evidence("attention_received", "features")]
+    means = torch.stack([frame.mean(0) for frame in frames])
+    alike = [float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(means, means[1:], strict=False)]
+    cuts = set(sorted(range(len(alike)), key=alike.__getitem__)[:7]) | {
+        t for t, value in enumerate(alike) if value < 0.9
+    }
+    starts = [0, *(t + 1 for t in sorted(cuts)), len(frames)]
+    each = int(RATIO * len(views[0]))
+    chosen, rows = int(0.7 * each) + 1, []
+    for first, end in zip(starts, starts[1:], strict=False):
+        centre = means[first:end].mean(0)
+        free: list[list[int]] = []
+        for t in range(first, end):
+            unit = normalize(frames[t], dim=-1)
+            weight = attention[views[t]] * (frames[t] @ centre).clamp(min=0)
+            far = (1 - unit @ unit.T) * weight
+            taken = [int(far.topk(2, dim=0, largest=False).values[1].argmax())]
+            while len(taken) < chosen:
+                near = far[taken].amin(0)
+                near[taken] = -1
+                taken.append(int(near.argmax()))
+            rows += [frames[t][i] for i in taken]
+            free.append([i for i in range(len(views[t])) if i not in taken])
+        total = [frames[t].clone() for t in range(first, end)]
+        count = [torch.ones(len(views[0])) for _ in total]
+        roots = [set(places) for places in free]
+        for t in range(len(total) - 1, 0, -1):
+            here, before = frames[first + t][free[t]], frames[first + t - 1][free[t - 1]]
+            best = (normalize(here, dim=-1) @ normalize(before, dim=-1).T).max(1)
+            for i, value, j in zip(free[t], best.values.tolist(), best.indices.tolist(), strict=True):
+                if value > 0.8:
+                    parent = free[t - 1][j]
+                    total[t - 1][parent] += total[t][i]
+                    count[t - 1][parent] += count[t][i]
+                    roots[t].discard(i)
+        left = sum(map(len, roots))
+        for x, n, places in zip(total, count, roots, strict=True):
+            order = sorted(places)
+            share = min(len(order), round((each - chosen) * (end - first) * len(order) / max(1, left)))
+            rows += _means(x[order] / n[order][:, None], share, 7)
+    return torch.stack(rows)
+
+
 LOOPS = {
     "cdpruner": loop_cdpruner,
     "divprune": loop_divprune,
     "dycoke": loop_dycoke,
     "evs": loop_evs,
     "fastvid": loop_fastvid,
+    "flashvid": loop_flashvid,
     "frames": loop_frames,
     "globalcom2": loop_globalcom2,
     "holitom": loop_holitom,

@@ -162,6 +162,18 @@ MORE = [
         for call, name in (("prunevid", "windows"), ("prunevid", "tau"), ("holitom", "tau"), ("holitom", "beta"))
         for value in NO_NUMBERS
     ),
+    *(
+        Row("method flashvid", name, value, f"{name} must be a number, got ")
+        for name in ("cut", "chosen_share", "link")
+        for value in NO_NUMBERS
+    ),
+    *(Row("method flashvid", "chosen_share", value, "chosen_share must be a number from 0 to 1") for value in (-0.1, 1.1, math.nan)),
+    *(
+        Row("method flashvid", name, value, f"{name} must be an integer of at least 1")
+        for name in ("segments", "neighbours")
+        for value in (0, 1.5, "4", True, None)
+    ),
+    *(Row("method flashvid", "events", value, "events must be true or false") for value in (1, "no", None)),
     *(Row("method prunevid", "windows", value, "windows must be above 0 and at most 1") for value in (0, -1, 1.1, math.nan)),
     *(Row("method holitom", "beta", value, "beta must be a number from 0 to 1") for value in (-0.1, 1.1, math.nan)),
     *(

@@ -251,3 +251,58 @@ def clusters(
             token = [beta * a + (1 - beta) * b for a, b in zip(tokens[centre], mean(others), strict=True)]
         out.append((centre, sorted(group), token))
     return out
+
+
+# -- FlashVID ------------------------------------------------------------------------------------------------------
+
+
+def flash_weights(
+    frames: list[Frame], attention: list[list[float]], segment: list[int], events: bool
+) -> list[list[float]]:
+    """Attention, times the product with the mean of the segment's frame means."""
+    out = []
+    for t, frame in enumerate(frames):
+        weights = list(attention[t])
+        if events:
+            centre = mean([mean(frames[s]) for s in range(len(frames)) if segment[s] == segment[t]])
+            weights = [
+                w * max(0.0, math.fsum(a * b for a, b in zip(x, centre, strict=True)))
+                for w, x in zip(weights, frame, strict=True)
+            ]
+        out.append(weights)
+    return out
+
+
+def diverse(frame: Frame, weights: list[float], count: int) -> list[int]:
+    """Greedy max-min diversity, weighed."""
+    n, taken = len(frame), []
+    far = [[0.0 if i == j else 1 - cosine(a, b) for j, b in enumerate(frame)] for i, a in enumerate(frame)]
+    largest = max(weights) or 1.0
+    for _ in range(count):
+        worth = {}
+        for j in range(n):
+            if j not in taken:
+                against = taken or [i for i in range(n) if i != j]
+                worth[j] = weights[j] / largest * min((far[i][j] for i in against), default=2.0)
+        taken.append(max(worth, key=lambda j: (round(worth[j], 9), -j)))
+    return sorted(taken)
+
+
+def flash_links(
+    frames: list[Frame], free: list[list[int]], segment: list[int], tau: float, most: dict[int, int]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Parent of each linked token; of each segment the closest links, `most` of them."""
+    links: dict[int, list[tuple[float, int, int, int]]] = {}
+    for t in range(1, len(frames)):
+        if segment[t] != segment[t - 1] or not free[t - 1]:
+            continue
+        for i in free[t]:
+            alike = {j: round(cosine(frames[t][i], frames[t - 1][j]), 12) for j in free[t - 1]}
+            best = max(alike, key=lambda j: (alike[j], -j))
+            links.setdefault(segment[t], []).append((-alike[best], t, i, best))
+    out = {}
+    for number, found in links.items():
+        for alike, t, i, parent in sorted(found)[: most[number]]:
+            if -alike > tau:
+                out[t, i] = (t - 1, parent)
+    return out

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from layouts import LAYOUTS, RECEIVED, make_tokens
 from reference import slow_newest as slow
-from reference.slow_methods import Token
+from reference.slow_methods import Token, segments
 from reference.test_slow_methods import DIM, draw_features, draw_layout, frames_of, plan_for, views_of
 from vidcompress.adapters.layouts import video_layout
 from vidcompress.core.batch import VisualBatch
@@ -23,6 +23,7 @@ from vidcompress.core.pruning.method import Between
 from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.dart import Dart
+from vidcompress.methods.flashvid import FlashVid
 from vidcompress.methods.holitom import RECEIVED as ATTENTION
 from vidcompress.methods.holitom import HoliTom
 from vidcompress.methods.prunevid import PruneVid
@@ -442,3 +443,91 @@ def compare_holitom(
                 if kept:
                     assert selection.features[sent[position]].tolist() == token
                     assert selection.mass[sent[position]] == 1
+
+
+# -- FlashVID --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["exact", "reference"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_flashvid_matches(policy: str, data: st.DataObject) -> None:
+    tokens = draw_still_clip(data)
+    layout, frames, views = tokens.layout, frames_of(tokens), views_of(tokens)
+    method = FlashVid(
+        segments=data.draw(st.integers(1, 4)),
+        cut=data.draw(st.sampled_from([-1.0, 0.5, 0.9])),
+        chosen_share=data.draw(st.sampled_from([0.0, 0.3, 0.7, 1.0])),
+        link=data.draw(st.sampled_from([0.0, 0.8, 0.95])),
+        events=data.draw(st.booleans()),
+        neighbours=data.draw(st.integers(1, 7)),
+    )
+    ratio, share = Fraction(data.draw(st.integers(1, 20)), 20), Fraction(str(method.chosen_share))
+    size, number = len(frames[0]), len(frames)
+    segment = segments([slow.mean(frame) for frame in frames], method.segments, method.cut)
+    lengths = {s: segment.count(s) for s in segment}
+    if policy == "exact":
+        count = max(1, int(ratio * layout.num_tokens))
+        budget = plan_for(tokens, count)
+        chosen = math.ceil(share * count)
+        each, others = [chosen // number + (t < chosen % number) for t in range(number)], count - chosen
+    else:
+        budget = visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")
+        whole = min(size, math.ceil(ratio * size * Fraction(5, 4)))
+        each = [math.ceil(share * whole)] * number
+        others = (whole - each[0]) * number
+    selection = select_alone(method, tokens, budget)
+    assert selection.features is not None and selection.mass is not None and selection.heirless is not None
+    assert len(selection.index.unique()) == len(selection)
+    if len({tuple(x) for frame in frames for x in frame}) < size * number and number > 1:
+        assert policy == "reference" or len(selection) == budget.positions
+        return  # a still clip: matches and links tie
+    attention = [[tokens.evidence[ATTENTION][i].item() for i in view] for view in views]
+    weights = slow.flash_weights(frames, attention, segment, method.events)
+    kept = [slow.diverse(*row) for row in zip(frames, weights, each, strict=True)]
+    free = [[n for n in range(size) if n not in kept[t]] for t in range(number)]
+    open_ones = {s: sum(len(free[t]) for t in range(number) if segment[t] == s) for s in lengths}
+    if policy == "exact":
+        caps = torch.tensor([open_ones[s] for s in lengths])
+        spans_of = torch.tensor(list(lengths.values())).double()
+        owed = dict(zip(lengths, largest_remainder(spans_of, others, caps).tolist(), strict=True))
+        most = {s: open_ones[s] - owed[s] for s in lengths}
+    else:
+        owed = {s: (others // number) * lengths[s] for s in lengths}
+        most = {s: max(0, open_ones[s] - owed[s] - 1) for s in lengths}
+    parent = slow.flash_links(frames, free, segment, method.link, most)
+
+    def root_of(token: tuple[int, int]) -> tuple[int, int]:
+        while token in parent:
+            token = parent[token]
+        return token
+
+    trees: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for t in range(number):
+        for n in free[t]:
+            trees.setdefault(root_of((t, n)), []).append((t, n))
+    roots = {t: sorted(root for root in trees if root[0] == t) for t in range(number)}
+    left = {s: sum(len(roots[t]) for t in range(number) if segment[t] == s) for s in lengths}
+    wanted = [Fraction(len(roots[t]) * owed[segment[t]], max(1, left[segment[t]])) for t in range(number)]
+    if policy == "exact":
+        sizes = torch.tensor([len(roots[t]) for t in range(number)])
+        counts = largest_remainder(
+            torch.tensor([float(w) for w in wanted], dtype=torch.float64), others, sizes
+        ).tolist()
+        counts = counts if others else [0] * number
+    else:
+        counts = [min(len(roots[t]), math.ceil(w)) for t, w in enumerate(wanted)]
+    sent = dict(zip(selection.index.tolist(), range(len(selection)), strict=True))
+    newlines = layout.num_separators if policy == "reference" else 0
+    assert len(selection) == sum(map(len, kept)) + sum(counts) + newlines
+    for t in range(number):
+        for n in kept[t]:
+            assert selection.features[sent[views[t][n]]].tolist() == frames[t][n]
+        x = [slow.mean([frames[a][b] for a, b in trees[root]]) for root in roots[t]]
+        k = min(method.neighbours, max(1, counts[t]))
+        for centre, members, token in slow.clusters(x, counts[t], k):
+            place = sent[views[t][roots[t][centre][1]]]
+            assert selection.features[place].tolist() == pytest.approx(token, abs=1e-6)
+            assert selection.mass[place].item() == sum(len(trees[roots[t][m]]) for m in members)
+    lost = sum(len(trees[root]) for t in range(number) if not counts[t] for root in roots[t])
+    assert int(selection.heirless.sum()) == lost

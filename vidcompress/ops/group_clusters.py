@@ -23,7 +23,7 @@ class GroupClusters:
     Attributes:
         centre: (G, L) bool, the centres.
         features: (K, D) float32 or better, the merged tokens, group after group by column; rows behind the last are 0.
-        size: (K,) int64, tokens of each cluster, the centre included.
+        size: (K,) int64, tokens of each cluster, the centre included, or the sum of their masses.
     """
 
     centre: Tensor
@@ -41,6 +41,7 @@ def cluster_groups(
     neighbours: int,
     beta: float | None = None,
     fewer: bool = False,
+    mass: Tensor | None = None,
 ) -> GroupClusters:
     """Cluster the tokens of each group around its density peaks; every token joins the nearest centre.
 
@@ -56,6 +57,7 @@ def cluster_groups(
         neighbours: k nearest tokens of the density, the token itself included.
         beta: weight of the centre, 0 to 1; None for the mean.
         fewer: whether a group of fewer clusters than k has the number of its clusters for k.
+        mass: (G, L), the number of tokens that each token stands for; None for one each.
     """
     groups, length = free.shape
     column = torch.arange(length, device=free.device)
@@ -83,6 +85,8 @@ def cluster_groups(
         # Centres are numbered through; what is no centre goes into the row behind the last.
         slot = torch.where(centre, begun[rows, None] + centre.cumsum(1) - 1, total).flatten()
         features.index_copy_(0, slot, merged.flatten(0, 1))
+        if mass is not None:
+            size = (member * mass[rows, None]).sum(-1)
         sizes.index_copy_(0, slot, size.flatten().to(torch.int64))
         marks.append(centre)
     return GroupClusters(torch.cat(marks), features[:-1], sizes[:-1])
