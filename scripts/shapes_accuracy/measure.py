@@ -104,8 +104,8 @@ def with_rows(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     whole = [next(row["correct"] for row in one["rows"] if row["method"] == "none") for one in (old, new)]
     if whole[0] != whole[1]:
         raise ArgumentError(
-            "add: the uncompressed model answers otherwise than in the result file, so its rows cannot stand beside new "
-            "ones; run all methods, or choose another --out"
+            "add: the uncompressed model answers otherwise than in the result file, so its rows cannot stand beside "
+            "new ones; run all methods, or choose another --out"
         )
     fresh = {(row["method"], row["retention_ratio"]): row for row in new["rows"] if row["method"] != "none"}
     kept = [row for row in old["rows"] if (row["method"], row["retention_ratio"]) not in fresh]

@@ -137,6 +137,8 @@ MORE = [
         for name in ("dart", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
         for value in ("publishd", 3, None)
     ),
+    *(Row("method fastv", "depth", value, "depth must be a number, got ") for value in NO_NUMBERS),
+    *(Row("method fastv", "depth", value, "depth must be a number above 0 and below 1") for value in (0, 1, -0.1, math.nan)),
     *(
         Row("method dart", name, value, f"{name} must be an integer of at least {least}")
         for name, least in (("image_pivots", 1), ("text_pivots", 0))
