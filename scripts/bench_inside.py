@@ -155,8 +155,9 @@ def _least_like_pivots(scene: Scene, hidden: Tensor, kinds: list[bool], kept: in
     visual = [i for i, seen in enumerate(kinds) if seen]
     order = sorted(visual, key=lambda i: -norms[i])[:4]
     pivots = order + sorted(range(visual[-1] + 1, len(kinds)), key=lambda i: -norms[i])[:4]
-    each, rest = (kept - 4) // len(pivots), set(visual) - set(order)
-    for pivot in pivots:
+    left, rest = kept - 4, set(visual) - set(order)
+    for number, pivot in enumerate(pivots):
+        each = left // len(pivots) + (number < left % len(pivots))
         alike = {i: float(torch.cosine_similarity(hidden[pivot], hidden[i], dim=0)) for i in rest}
         order += sorted(rest, key=alike.__getitem__)[:each]
         rest -= set(order)

@@ -294,7 +294,8 @@ def loop_vispruner(tokens: VisualTokens) -> Tensor:
     """View by view: half by attention, then duplicates dropped eight at a time."""
     key = Evidence("cls_attention", "features")
     attention = tokens.evidence.get(key, tokens.evidence.get(Evidence("attention_received", "features")))
-    states, kept = normalize(tokens.evidence[Evidence("hidden", "features")], dim=-1), []
+    hidden = tokens.evidence.get(Evidence("hidden", "features"), tokens.features)
+    states, kept = normalize(hidden, dim=-1), []
     assert attention is not None
     for view in _views(tokens):
         count = int(RATIO * len(view))

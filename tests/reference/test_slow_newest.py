@@ -531,3 +531,13 @@ def test_flashvid_matches(policy: str, data: st.DataObject) -> None:
             assert selection.mass[place].item() == sum(len(trees[roots[t][m]]) for m in members)
     lost = sum(len(trees[root]) for t in range(number) if not counts[t] for root in roots[t])
     assert int(selection.heirless.sum()) == lost
+
+
+def test_vispruner_compares_features_where_the_projector_has_no_input_of_its_own() -> None:
+    layout = video_layout(2, (4, 5), "none")
+    tokens = make_tokens(layout)
+    method, count = VisPruner(important_share=0.0), 14
+    bare = tokens.replace(evidence={k: v for k, v in tokens.evidence.items() if k != HIDDEN})
+    same = tokens.replace(evidence={**bare.evidence, HIDDEN: tokens.features})
+    index = [select_alone(method, one, plan_for(one, count)).index.tolist() for one in (bare, same, tokens)]
+    assert index[0] == index[1] != index[2]

@@ -87,7 +87,9 @@ class VisPruner(PerVisualMethod):
         ]
         table, order = layout.table, torch.argsort(rank_table(attention, layout), dim=1, stable=True)
         broken = per_view(attention, layout, 0.0).isnan()
-        hidden, kept = evidence_of(tokens, HIDDEN), table.new_full((sum(total),), len(layout))
+        # Where pooling comes after the projector, an adapter may leave its input out; then features are there already.
+        hidden = evidence_of(tokens, HIDDEN) if HIDDEN in tokens.evidence else tokens.features
+        kept = table.new_full((sum(total),), len(layout))
         step = rows_per_block(hidden, table.shape[1] * (hidden.shape[1] + 2 * table.shape[1]))
         with full_precision(hidden):
             if sum(total):
