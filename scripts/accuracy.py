@@ -1,6 +1,7 @@
 """Measure accuracy against retention on the shapes questions; one result file per model and medium.
 
     python scripts/accuracy.py --model models/tiny-onevision --medium clip
+    python scripts/accuracy.py --model models/tiny-onevision --medium clip --methods "vcast flashvid" --add   # new rows
 
 Killed runs resume from their journal under runs/. `scripts/accuracy_table.py` writes the tables from the results, and
 `scripts/accuracy_mass.py` runs the sets of cells about mass and positions.
@@ -47,6 +48,9 @@ def main(
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal; runs/accuracy/MODEL-MEDIUM.jsonl.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 2,
+    add: Annotated[
+        bool, typer.Option(help="Keep the rows of other methods in the result file, and add the new ones.")
+    ] = False,
 ) -> None:
     """Run the sweep, or go on with it."""
     torch.set_num_threads(threads)
@@ -59,7 +63,8 @@ def main(
         frames,
         first_seed=first_seed,
     )
-    out = measure(model, sweep, journal or Path("runs/accuracy") / f"{model.name}-{medium}.jsonl", out)
+    journal = journal or Path("runs/accuracy") / f"{model.name}-{medium}{'-added' if add else ''}.jsonl"
+    out = measure(model, sweep, journal, out, add=add)
     for row in json.loads(out.read_text())["rows"]:
         print(f"{row['method']:12} {row['retention_ratio']:<5} {row.get('accuracy', row.get('unreachable'))}")
     print(f"wrote {out}")

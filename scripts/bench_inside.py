@@ -145,19 +145,42 @@ def _clusters(states: Tensor, count: int) -> Tensor:
     return torch.stack(made)
 
 
+def _least_like_pivots(scene: Scene, hidden: Tensor, kinds: list[bool], kept: int) -> list[int]:
+    """Visual tokens in the order in which DART keeps them: four pivots, then those least like each of eight."""
+    cos, sin = (part[0] for part in scene.given["position_embeddings"])
+    d, norms = scene.decoder.layers[0].self_attn.head_dim, []
+    for i in range(len(kinds)):
+        heads = scene.keys[0, i].split(d)
+        norms.append(sum(float(_turned(k, cos[i], sin[i]).abs().sum()) for k in heads))
+    visual = [i for i, seen in enumerate(kinds) if seen]
+    order = sorted(visual, key=lambda i: -norms[i])[:4]
+    pivots = order + sorted(range(visual[-1] + 1, len(kinds)), key=lambda i: -norms[i])[:4]
+    left, rest = kept - 4, set(visual) - set(order)
+    for number, pivot in enumerate(pivots):
+        each = left // len(pivots) + (number < left % len(pivots))
+        alike = {i: float(torch.cosine_similarity(hidden[pivot], hidden[i], dim=0)) for i in rest}
+        order += sorted(rest, key=alike.__getitem__)[:each]
+        rest -= set(order)
+    return order + sorted(rest)
+
+
 @torch.no_grad()
 def loop(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     """The same stages as they read on paper."""
     plan, name = scene.plan(method, ratio), method.name
     hidden, kinds = scene.hidden[0], [BEFORE <= i < BEFORE + scene.visual for i in range(scene.width)]
     raters: list[int] = []
-    if method.asks == "text":
+    if method.asks == "text" and name != "dart":
         text = [i - scene.width for i in range(BEFORE + scene.visual, scene.width)]
         raters = _raters(hidden, [i for i, seen in enumerate(kinds) if seen], text)
     at = list(range(scene.width))
     for stage in plan.schedules[0].stages:
         visual = [i for i, seen in enumerate(kinds) if seen]
         asks = [len(kinds) + t for t in raters] if raters else [len(kinds) - 1]
+        if name == "dart":
+            kept = sorted(_least_like_pivots(scene, hidden, kinds, stage.kept)[: stage.kept])
+            hidden = hidden[[i for i, seen in enumerate(kinds) if not seen or i in set(kept)]]
+            continue
         heads = _rows(scene, hidden, at, asks, method.source == "next")
         cos, sin = (part[0][at] for part in scene.given["position_embeddings"])
         scores = []
@@ -187,5 +210,5 @@ def loop(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     return hidden[None]
 
 
-LOOPED = ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+LOOPED = ("dart", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
 """What `loop` knows."""

@@ -268,17 +268,188 @@ def loop_globalcom2(tokens: VisualTokens) -> Tensor:
     return loop_globalcom2_video(tokens) if video else loop_globalcom2_image(tokens)
 
 
+def loop_vcast(tokens: VisualTokens) -> Tensor:
+    """Frame by frame, token by token."""
+    views, kept = _views(tokens), []
+    means = [normalize(tokens.features[view].mean(0), dim=-1) for view in views]
+    curved = [1.0] * len(views)
+    for t in range(1, len(views) - 1):
+        before, after = means[t] - means[t - 1], means[t + 1] - means[t]
+        curved[t] = 1 - float(torch.cosine_similarity(before, after, dim=0))
+    shares = torch.softmax(torch.tensor(curved) / 0.7, 0).tolist()
+    spare = int(RATIO * sum(map(len, views))) - len(views)
+    for view, mean, share in zip(views, means, shares, strict=True):
+        norms = [float(tokens.features[i].norm()) for i in view]
+        low, high = min(norms), max(norms)
+        scores = [
+            1 - float(tokens.features[i] @ mean) / norm + (norm - low) / (high - low)
+            for i, norm in zip(view, norms, strict=True)
+        ]
+        order = sorted(range(len(view)), key=lambda n: -scores[n])
+        kept += [view[n] for n in order[: 1 + int(share * spare)]]
+    return _send(tokens, kept)
+
+
+def loop_vispruner(tokens: VisualTokens) -> Tensor:
+    """View by view: half by attention, then duplicates dropped eight at a time."""
+    key = Evidence("cls_attention", "features")
+    attention = tokens.evidence.get(key, tokens.evidence.get(Evidence("attention_received", "features")))
+    hidden = tokens.evidence.get(Evidence("hidden", "features"), tokens.features)
+    states, kept = normalize(hidden, dim=-1), []
+    assert attention is not None
+    for view in _views(tokens):
+        count = int(RATIO * len(view))
+        order = sorted(view, key=lambda i: -float(attention[i]))
+        kept += order[: count // 2]
+        row = order[count // 2 :]
+        while len(row) > count - count // 2:
+            even, odd = row[::2], row[1::2]
+            most = (states[even] @ states[odd].T).amax(1).tolist()
+            places = sorted(range(len(even)), key=lambda n: -most[n])
+            row = [even[n] for n in places[min(8, len(row) - count + count // 2) :]] + odd
+        kept += row
+    return _send(tokens, kept)
+
+
+def _peaks(x: Tensor, count: int, neighbours: int) -> tuple[list[int], list[int]]:
+    """Centres of density peaks, one token at a time, and the number of each token's centre."""
+    distance = torch.cdist(x, x) / x.shape[1] ** 0.5
+    near = distance.topk(min(neighbours, len(x)), largest=False).values
+    density = torch.exp(-near.square().mean(1))
+    scores = []
+    for i in range(len(x)):
+        denser = distance[i][density > density[i]]
+        scores.append(float(density[i] * (denser.min() if len(denser) else distance.max())))
+    centres = sorted(range(len(x)), key=lambda i: -scores[i])[:count]
+    return centres, [int(distance[i][centres].argmin()) for i in range(len(x))]
+
+
+def _means(x: Tensor, count: int, neighbours: int) -> list[Tensor]:
+    """The mean of each cluster."""
+    if not count or not len(x):
+        return []
+    _, owner = _peaks(x, count, neighbours)
+    groups = [[i for i, own in enumerate(owner) if own == number] for number in range(count)]
+    return [x[group].mean(0) for group in groups if group]
+
+
+def loop_prunevid(tokens: VisualTokens) -> Tensor:
+    """Window by window, group by group."""
+    frames = [tokens.features[view] for view in _views(tokens)]
+    means = torch.stack([frame.mean(0) for frame in frames])
+    _, label = _peaks(means, max(1, len(frames) // 4), 7)
+    starts = [t for t in range(len(frames)) if t == 0 or label[t] != label[t - 1]]
+    rows: list[Tensor] = []
+    for first, end in zip(starts, [*starts[1:], len(frames)], strict=True):
+        x = torch.stack(frames[first:end])
+        unit, window = normalize(x, dim=-1), end - first
+        still = []
+        for n in range(x.shape[1]):
+            pairs = (unit[:, n] @ unit[:, n].T).sum() - window
+            still.append(window > 1 and float(pairs) / (window * (window - 1)) > 0.8)
+        mask = torch.tensor(still)
+        if still.count(True):
+            rows += _means(x[:, mask].mean(0), int(RATIO * still.count(True)), 7)
+        for frame in x:
+            rows += _means(frame[~mask], int(RATIO * still.count(False)), 7)
+    return torch.stack(rows)
+
+
+def loop_holitom(tokens: VisualTokens) -> Tensor:
+    """The programme window by window, then group by group."""
+    views = _views(tokens)
+    frames = [tokens.features[view] for view in views]
+    attention = tokens.evidence[Evidence("attention_received", "features")]
+    steps = [torch.cosine_similarity(a, b, dim=-1) > 0.8 for a, b in zip(frames, frames[1:], strict=False)]
+    best, start = [0] * len(frames), [0] * len(frames)
+    for i in range(len(frames)):
+        best[i], start[i] = (best[i - 1] if i else 0), i
+        still = torch.ones_like(steps[0])
+        for first in range(i - 1, -1, -1):
+            still = still & steps[first]
+            value = (best[first - 1] if first else 0) + int(still.sum()) * (i - first)
+            if value > best[i]:
+                best[i], start[i] = value, first
+    rows, end = [], len(frames) - 1
+    while end >= 0:
+        first = start[end]
+        mask = torch.zeros(len(views[0]), dtype=torch.bool)
+        if end > first:
+            mask = torch.stack(steps[first:end]).all(0)
+            rows += _means(
+                torch.stack(frames[first : end + 1])[:, mask].mean(0), int(RATIO * int(mask.sum())), 7
+            )
+        for t in range(first, end + 1):
+            rest = [i for n, i in enumerate(views[t]) if not mask[n]]
+            rest.sort(key=lambda i: -float(attention[i]))
+            rows += [tokens.features[i] for i in rest[: int(RATIO * len(rest))]]
+        end = first - 1
+    return torch.stack(rows)
+
+
+def loop_flashvid(tokens: VisualTokens) -> Tensor:
+    """Frame by frame, token by token, segment by segment."""
+    views = _views(tokens)
+    frames = [tokens.features[view] for view in views]
+    attention = tokens.evidence[Evidence("attention_received", "features")]
+    means = torch.stack([frame.mean(0) for frame in frames])
+    alike = [float(torch.cosine_similarity(a, b, dim=0)) for a, b in zip(means, means[1:], strict=False)]
+    cuts = set(sorted(range(len(alike)), key=alike.__getitem__)[:7]) | {
+        t for t, value in enumerate(alike) if value < 0.9
+    }
+    starts = [0, *(t + 1 for t in sorted(cuts)), len(frames)]
+    each = int(RATIO * len(views[0]))
+    chosen, rows = int(0.7 * each) + 1, []
+    for first, end in zip(starts, starts[1:], strict=False):
+        centre = means[first:end].mean(0)
+        free: list[list[int]] = []
+        for t in range(first, end):
+            unit = normalize(frames[t], dim=-1)
+            weight = attention[views[t]] * (frames[t] @ centre).clamp(min=0)
+            far = (1 - unit @ unit.T) * weight
+            taken = [int(far.topk(2, dim=0, largest=False).values[1].argmax())]
+            while len(taken) < chosen:
+                near = far[taken].amin(0)
+                near[taken] = -1
+                taken.append(int(near.argmax()))
+            rows += [frames[t][i] for i in taken]
+            free.append([i for i in range(len(views[t])) if i not in taken])
+        total = [frames[t].clone() for t in range(first, end)]
+        count = [torch.ones(len(views[0])) for _ in total]
+        roots = [set(places) for places in free]
+        for t in range(len(total) - 1, 0, -1):
+            here, before = frames[first + t][free[t]], frames[first + t - 1][free[t - 1]]
+            best = (normalize(here, dim=-1) @ normalize(before, dim=-1).T).max(1)
+            for i, value, j in zip(free[t], best.values.tolist(), best.indices.tolist(), strict=True):
+                if value > 0.8:
+                    parent = free[t - 1][j]
+                    total[t - 1][parent] += total[t][i]
+                    count[t - 1][parent] += count[t][i]
+                    roots[t].discard(i)
+        left = sum(map(len, roots))
+        for x, n, places in zip(total, count, roots, strict=True):
+            order = sorted(places)
+            share = min(len(order), round((each - chosen) * (end - first) * len(order) / max(1, left)))
+            rows += _means(x[order] / n[order][:, None], share, 7)
+    return torch.stack(rows)
+
+
 LOOPS = {
     "cdpruner": loop_cdpruner,
     "divprune": loop_divprune,
     "dycoke": loop_dycoke,
     "evs": loop_evs,
     "fastvid": loop_fastvid,
+    "flashvid": loop_flashvid,
     "frames": loop_frames,
     "globalcom2": loop_globalcom2,
+    "holitom": loop_holitom,
     "none": loop_none,
     "pool": loop_pool,
+    "prunevid": loop_prunevid,
     "random": loop_random,
     "uniform": loop_uniform,
+    "vcast": loop_vcast,
     "vidcom2": loop_vidcom2,
+    "vispruner": loop_vispruner,
 }

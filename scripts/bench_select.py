@@ -49,9 +49,11 @@ OPTIONS: dict[str, dict[str, Any]] = {"dycoke": {"window": 8}, "pdrop": {"schedu
 """Where the default has nothing to choose at this ratio, or does not reach it."""
 MEDIA = {"image": "image 5 x 576 x 4096", "clip": "clip 64 x 196 x 3584"}
 FRAMES, FEWER = 64, 8
-SLOW = ("divprune", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
+SLOW = ("dart", "divprune", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
 """Loops that take minutes on the whole clip; they and ours are compared on a shorter one."""
 LOOPED = {*attention_loops.LOOPS, *bench_loops.LOOPS, *bench_inside.LOOPED}
+UNRUN = {"dart", "flashvid", "holitom", "prunevid", "vcast", "vispruner"}
+"""Loops that the committed run does not have yet; the next run of all methods has them, and empties this."""
 ENOUGH_S, MOST = 0.2, 10
 
 

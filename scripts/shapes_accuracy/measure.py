@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 from vidcompress import load_processor
 from vidcompress.adapters.base import adapter_for
+from vidcompress.errors import ArgumentError
 from vidcompress.progress import counting_bar
 from vidcompress.tools.runs.provenance import provenance
 
@@ -26,7 +27,12 @@ def load(model: Path) -> tuple[Any, Any]:
 
 
 def measure(
-    model: Path, sweep: Sweep, journal: Path, out: Path | None = None, name: str | None = None
+    model: Path,
+    sweep: Sweep,
+    journal: Path,
+    out: Path | None = None,
+    name: str | None = None,
+    add: bool = False,
 ) -> Path:
     """Run a sweep, or go on with it, and write its result file.
 
@@ -37,9 +43,13 @@ def measure(
         out: the result file; None is docs/results/shapes/MODEL-MEDIUM.json, or docs/results/native for models whose
             positions have axes, whose tables are not compared with the others.
         name: of the run, on its bar; MODEL-MEDIUM by default.
+        add: keep the rows that the result file has of other methods, and write the new ones beside them.
 
     Returns:
         The result file.
+
+    Raises:
+        ArgumentError: with `add`, a result file of other questions, or of a model that answers them otherwise.
     """
     where_from = provenance()  # before the run: what is edited meanwhile does not count
     loaded, processor = load(model)
@@ -73,8 +83,36 @@ def measure(
         "rows": summary(done),
         "provenance": where_from,
     }
-    write_result(out, result)
+    write_result(out, with_rows(json.loads(out.read_text()), result) if add else result)
     return out
+
+
+def with_rows(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return an old result with the rows of a new one, which replace those of the same method and ratio.
+
+    Where the new rows come from stands under `added`, with their methods; all else is the old result's.
+
+    Raises:
+        ArgumentError: other questions, or another answer of the uncompressed model, so that rows are not comparable.
+    """
+    for key in ("model", "medium", "sweep", "dtype", "types"):
+        if old[key] != new[key] and not (key == "sweep" and {"first_seed": 0} | old[key] == new[key]):
+            raise ArgumentError(
+                f"add: the result file has another {key} than this run, so its rows cannot stand beside the new ones; "
+                "run all methods, or choose another --out"
+            )
+    whole = [next(row["correct"] for row in one["rows"] if row["method"] == "none") for one in (old, new)]
+    if whole[0] != whole[1]:
+        raise ArgumentError(
+            "add: the uncompressed model answers otherwise than in the result file, so its rows cannot stand beside "
+            "new ones; run all methods, or choose another --out"
+        )
+    fresh = {(row["method"], row["retention_ratio"]): row for row in new["rows"] if row["method"] != "none"}
+    kept = [row for row in old["rows"] if (row["method"], row["retention_ratio"]) not in fresh]
+    rows = sorted([*kept, *fresh.values()], key=lambda row: -row["retention_ratio"])
+    methods = list(dict.fromkeys(name for name, _ in fresh))
+    added = [*old.get("added", []), {"methods": methods, "provenance": new["provenance"]}]
+    return {**old, "rows": rows, "added": added}
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:

@@ -392,7 +392,7 @@ def test_what_cannot_go_together_is_refused(option: dict[str, Any], message: str
             "globalcom2+random",
             {},
             ArgumentError,
-            "'random' stands where a method inside .* known: fastv, pdrop",
+            "'random' stands where a method inside .* known: dart, fastv, pdrop",
         ),
         ("a+b+c", {}, ArgumentError, "method='a[+]b[+]c': two names"),
         ("globalcom2+fasty", {}, ArgumentError, "unknown method 'fasty'; .* did you mean 'fastv'"),

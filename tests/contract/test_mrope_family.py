@@ -37,6 +37,13 @@ def test_the_contract_is_kept(family: str, scene: str) -> None:
     testing.check_adapter(model, mrope_inputs(model, SCENES[scene]), ["uniform", "random", "globalcom2"])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_methods_that_merge_over_time_keep_the_contract(family: str) -> None:
+    """Positions are those of the centres, and companions go with them; the masked model is fed the merged features."""
+    model = mrope_model(family)
+    testing.check_adapter(model, mrope_inputs(model, SCENES["clip"]), ["vcast", "prunevid"])
+
+
 def logits(model: Any, inputs: Any) -> Tensor:
     with torch.no_grad():
         out: Tensor = model(**inputs).logits

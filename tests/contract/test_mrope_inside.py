@@ -176,12 +176,12 @@ def test_with_positions_of_one_axis_it_is_another_model(family: str, monkeypatch
 
 
 def rows_seen(model: Any, inputs: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Any]:
-    """Attention rows (b, H, q, n) that a method saw at its first stage, and the compressed inputs."""
+    """Attention rows (b, H, q, n) or keys (b, n, G d) that a method saw at its first stage; the compressed inputs."""
     cls, seen = METHODS.get(method), []
     true = cls.score
 
     def score(self: Any, between: Any) -> Tensor:
-        seen.append(between.attention)
+        seen.append(between.attention if between.keys is None else between.keys)
         return true(self, between)
 
     compressed = compress_inputs(model, inputs, method, retention_ratio=0.55)
@@ -191,7 +191,22 @@ def rows_seen(model: Any, inputs: Any, method: str, monkeypatch: pytest.MonkeyPa
     return seen[0], compressed
 
 
-@pytest.mark.parametrize("method", INSIDE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keys_are_those_of_the_cache(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotated and normalised as the layer has them, at all columns that are not padding."""
+    model = model_of(family)
+    inputs = mrope_inputs(model, SCENES["ragged"])
+    keys, compressed = rows_seen(model, inputs, "dart", monkeypatch)
+    plan = compressed.inside.plan
+    with torch.no_grad():
+        cache = model(**inputs, use_cache=True).past_key_values
+    held = [cache.layers[plan.layers[0] - offset].keys.transpose(1, 2).flatten(2) for offset in (1, 0)]
+    real = plan.real[..., None]
+    off, other = (float(((keys - one).abs() * real).max()) for one in held)
+    assert off < 1e-5 < 1e-3 < other, "of the layer before, and not of the next"
+
+
+@pytest.mark.parametrize("method", [name for name in INSIDE if METHODS.get(name).reads == "attention"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_rows_are_those_of_eager_maps(
     family: str, method: str, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,15 @@ BEFORE = [name for name in available_methods() if METHODS.get(name).where == "be
 STEPS: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "suppress_tokens": [IMAGE, VIDEO]}
 
 
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_methods_that_merge_along_time_keep_the_contract(family: str) -> None:
+    """Positions are those of the centres, and companions go with them, in clips of two lengths in one batch."""
+    model = qwen_model(family)
+    rows = [[5, ("video", (3, 8, 4)), 7, 8], [4, ("video", (5, 4, 4)), 9]]
+    methods = ["vcast", "vispruner", "prunevid", "holitom", "flashvid"]
+    testing.check_adapter(model, qwen_inputs(model, rows), methods)
+
+
 def logits(model: Any, inputs: Any) -> Tensor:
     with torch.no_grad():
         out: Tensor = model(**inputs).logits

@@ -66,12 +66,12 @@ REGISTRY = [
 ]  # fmt: skip
 
 NO_NUMBERS = ("5", None, True, [5], torch.zeros(2), np.zeros(2))
-GLOBALCOM2, VIDCOM2 = "method globalcom2", "method vidcom2"
+GLOBALCOM2, VIDCOM2, VCAST = "method globalcom2", "method vidcom2", "method vcast"
 OPTIONS = [
-    *(Row(call, "tau", value, "tau must be a number, got ") for call in (GLOBALCOM2, VIDCOM2) for value in NO_NUMBERS),
+    *(Row(call, "tau", value, "tau must be a number, got ") for call in (GLOBALCOM2, VIDCOM2, VCAST) for value in NO_NUMBERS),
     *(
         Row(call, "tau", value, "tau must be a number above 0, got ")
-        for call in (GLOBALCOM2, VIDCOM2)
+        for call in (GLOBALCOM2, VIDCOM2, VCAST)
         for value in (0, -1, math.nan, math.inf)
     ),
     *(Row(GLOBALCOM2, "gate", value, "gate must be a number, got ") for value in NO_NUMBERS),
@@ -145,8 +145,15 @@ MORE = [
     *(Row("method dycoke", "window", value, "window must be an integer of at least 1") for value in (0, 1.5, "4", True, None)),
     *(
         Row(f"method {name}", "schedule", value, "schedule must be one of published")
-        for name in ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+        for name in ("dart", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
         for value in ("publishd", 3, None)
+    ),
+    *(Row("method fastv", "depth", value, "depth must be a number, got ") for value in NO_NUMBERS),
+    *(Row("method fastv", "depth", value, "depth must be a number above 0 and below 1") for value in (0, 1, -0.1, math.nan)),
+    *(
+        Row("method dart", name, value, f"{name} must be an integer of at least {least}")
+        for name, least in (("image_pivots", 1), ("text_pivots", 0))
+        for value in (least - 1, 1.5, "4", True, None)
     ),
     *(
         Row(f"method {name}", "recycle", value, "must be True or False")
@@ -163,11 +170,35 @@ MORE = [
         for name in ("tau", "context_share", "beta")
         for value in NO_NUMBERS
     ),
+    *(
+        Row(f"method {call}", name, value, f"{name} must be a number, got ")
+        for call, name in (("prunevid", "windows"), ("prunevid", "tau"), ("holitom", "tau"), ("holitom", "beta"))
+        for value in NO_NUMBERS
+    ),
+    *(
+        Row("method flashvid", name, value, f"{name} must be a number, got ")
+        for name in ("cut", "chosen_share", "link")
+        for value in NO_NUMBERS
+    ),
+    *(Row("method flashvid", "chosen_share", value, "chosen_share must be a number from 0 to 1") for value in (-0.1, 1.1, math.nan)),
+    *(
+        Row("method flashvid", name, value, f"{name} must be an integer of at least 1")
+        for name in ("segments", "neighbours")
+        for value in (0, 1.5, "4", True, None)
+    ),
+    *(Row("method flashvid", "events", value, "events must be true or false") for value in (1, "no", None)),
+    *(Row("method prunevid", "windows", value, "windows must be above 0 and at most 1") for value in (0, -1, 1.1, math.nan)),
+    *(Row("method holitom", "beta", value, "beta must be a number from 0 to 1") for value in (-0.1, 1.1, math.nan)),
+    *(
+        Row(f"method {call}", name, value, f"{name} must be an integer of at least {least}")
+        for call, name, least in (("prunevid", "neighbours", 1), ("holitom", "neighbours", 1), ("holitom", "longest", 2))
+        for value in (least - 1, 1.5, "4", True, None)
+    ),
     *(Row(FASTVID, name, value, "must be a number from 0 to 1") for name in ("context_share", "beta") for value in (-1, 1.1)),
 ]  # fmt: skip
 
-AUTHORS = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
-SHARES = (("hired", "alpha"), ("visionzip", "contextual_share"))
+AUTHORS = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip", "vispruner")
+SHARES = (("hired", "alpha"), ("visionzip", "contextual_share"), ("vispruner", "important_share"))
 CLS = [
     *(
         Row(f"method {name}", "count", value, "count must be one of ")

@@ -119,6 +119,29 @@ def scores(decoder: Any, rule: Rule, layer: int, before: list[Token], raters: li
     return {i: sum(table[h][i] for h in chosen) / len(chosen) for i in visual}
 
 
+def dart_scores(
+    decoder: Any, layer: int, before: list[Token], now: list[Token], contiguous: bool, kept: int
+) -> dict[int, float]:
+    """Pivots of the largest keys of layer - 1, and in turns for each the tokens least like it."""
+    _, k, _ = heads_of(decoder, decoder.layers[layer - 1], before, positions_of(before, contiguous))
+    norms = [float(k[i].abs().sum()) for i in range(len(before))]
+    visual = [i for i, t in enumerate(before) if t.kind == "visual"]
+    text = [i for i, t in enumerate(before) if t.kind == "text" and i > max(visual)]
+    pivots = sorted(visual, key=lambda i: (-norms[i], i))[: min(4, kept)]
+    turns = pivots + sorted(text, key=lambda i: (-norms[i], i))[:4]
+    left, score = kept - len(pivots), {i: 2.0 * (i in pivots) for i in visual}
+    for number, pivot in enumerate(turns):
+        alike = {
+            i: float(torch.cosine_similarity(now[pivot].state, now[i].state, dim=0))
+            for i in visual
+            if not score[i]
+        }
+        share = left // len(turns) + (number < left % len(turns))
+        for i in sorted(alike, key=lambda i: (alike[i], i))[:share]:
+            score[i] = 1.0
+    return score
+
+
 def raters_of(tokens: list[Token]) -> list[int]:
     """Columns of the text behind the picture that get more than their share of its attention."""
     visual = [t for t in tokens if t.kind == "visual"]
@@ -191,7 +214,10 @@ def run(decoder: Any, tokens: list[Token], rule: Rule) -> torch.Tensor:
     for number, layer in enumerate(decoder.layers):
         if number in stages:
             read = tokens if rule.method == "pdrop" else taken_in
-            score = scores(decoder, rule, number, read, raters)
+            if rule.method == "dart":
+                score = dart_scores(decoder, number, read, tokens, rule.contiguous, stages[number][0])
+            else:
+                score = scores(decoder, rule, number, read, raters)
             tokens = leave_out(rule, tokens, score, *stages[number])
             rule.log[number] = sorted(t.column for t in tokens if t.kind == "visual")
         taken_in = [replace(t) for t in tokens]

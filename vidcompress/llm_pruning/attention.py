@@ -77,6 +77,19 @@ def attention_rows(
     return hidden.softmax(dim=-1)
 
 
+def turned_keys(keys: Tensor, cos: Tensor, sin: Tensor, *, head_dim: int, norm: Norm | None = None) -> Tensor:
+    """Return the keys (b, n, G * d) float32 of all columns, normalised head by head and rotated.
+
+    Args:
+        keys: (b, n, G * d) outputs of k_proj.
+        cos, sin: (b or 1, n, d) rotary embeddings of the columns.
+        head_dim: d.
+        norm: of the heads, before rotation; None for none.
+    """
+    heads = split_heads(keys, head_dim, norm).float()
+    return rotate(heads, cos.float(), sin.float()).transpose(1, 2).flatten(2)
+
+
 def head_norms(attention: Any) -> tuple[Norm | None, Norm | None]:
     """Return the norms of the heads of queries and keys in an attention; None for each where there is none."""
     return getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from vidcompress.core.pruning.method import Between
 from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.reductions import full_precision
-from vidcompress.llm_pruning.attention import attention_rows, head_norms
+from vidcompress.llm_pruning.attention import attention_rows, head_norms, turned_keys
 from vidcompress.llm_pruning.companions import Companions
 from vidcompress.ops.mass import hand_over
 
@@ -167,15 +167,18 @@ def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any], mass: Tenso
 def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
     """Rank the visual tokens before `layer`, leave out the worst, and return the states left: (b, n', D)."""
     plan, now = prefill.plan, prefill.now
+    counts = [pair for pair in plan.tokens_from(layer) for _ in range(prefill.copies)]
+    attention, keys = _read(prefill, layer, hidden, decoder)
     between = Between(
         hidden=hidden,
-        attention=_attention(prefill, layer, hidden, decoder),
+        attention=attention,
         weights=prefill.weights.to(hidden.device),
         visual=now.visual.to(hidden.device),
         real=now.flags().to(hidden.device),
         rotary=_on(now.embeddings, hidden.device),
+        counts=tuple(count for count, _ in counts),
+        keys=keys,
     )
-    counts = [pair for pair in plan.tokens_from(layer) for _ in range(prefill.copies)]
     with full_precision(hidden):
         scores = plan.method.score(between).masked_fill(~between.visual, -torch.inf)
     kept = _best(scores, [count for count, _ in counts]) & between.visual
@@ -232,8 +235,11 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
     return _pick(whole, index)
 
 
-def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
-    """Return (b, H, q, n) attention rows of the layer before, or of this one where the method reads its weights."""
+def _read(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> tuple[Tensor, Tensor | None]:
+    """Return (b, H, q, n) attention rows of the layer before, or of this one where the method reads its weights.
+
+    A method that reads keys alone gets no rows, and the keys (b, n, G * d).
+    """
     plan, now = prefill.plan, prefill.now
     if plan.method.source == "previous":
         attention = decoder.layers[layer - 1].self_attn
@@ -246,17 +252,22 @@ def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Te
         normed = decoder.layers[layer].input_layernorm(hidden)
         queries, keys = attention.q_proj(normed[:, -prefill.queries :]), attention.k_proj(normed)
     cos, sin = _on(now.embeddings, hidden.device)
+    norms, head_dim = head_norms(attention), attention.head_dim
     with full_precision(hidden):
-        return attention_rows(
+        if plan.method.reads == "keys":
+            none = hidden.new_zeros((*hidden.shape[:1], 0, 0, hidden.shape[1]), dtype=torch.float32)
+            return none, turned_keys(keys, cos, sin, head_dim=head_dim, norm=norms[1])
+        rows = attention_rows(
             queries,
             keys,
             cos,
             sin,
-            head_dim=attention.head_dim,
+            head_dim=head_dim,
             scaling=attention.scaling,
             real=now.flags().to(hidden.device),
-            norms=head_norms(attention),
+            norms=norms,
         )
+    return rows, None
 
 
 def _on(embeddings: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

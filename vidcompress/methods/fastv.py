@@ -8,8 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from vidcompress.checks import require_numbers
+from vidcompress.core.budget import ratio_fraction
 from vidcompress.core.method import Positions, register_method
 from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
+from vidcompress.errors import ArgumentError
 
 
 @register_method
@@ -19,6 +22,10 @@ class FastV(InLLMMethod):
 
     Attributes:
         schedule: see `InLLMMethod`.
+        depth: K as a share of the layers, above 0 and below 1.
+
+    Raises:
+        ArgumentError: an option out of range.
     """
 
     name: ClassVar[str] = "fastv"
@@ -26,8 +33,18 @@ class FastV(InLLMMethod):
     positions: ClassVar[Positions] = "original"
     source: ClassVar = "previous"
     asks: ClassVar = "last"
-    depths: ClassVar[tuple[Fraction, ...]] = (Fraction(2, 32),)
-    usual: ClassVar[Fraction] = Fraction(17, 32)
+    depths = property(lambda self: (ratio_fraction(self.depth),))
+    usual = property(lambda self: (1 + ratio_fraction(self.depth)) / 2)
+
+    depth: float = 0.0625
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_numbers(depth=self.depth)
+        if not 0 < self.depth < 1:
+            raise ArgumentError(
+                f"depth must be a number above 0 and below 1, got {self.depth!r}; the authors' 2 of 32 layers is 0.0625"
+            )
 
     def counts(self, total: int, level: Fraction) -> list[int]:
         """Return the count of the one stage, between one token and all."""

@@ -60,24 +60,41 @@ def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: 
     return out[:-1]
 
 
-def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
-    """Return density times distance (v, L) of the free (v, L) tokens among x (v, L, D), as in `density_scores`."""
+def peak_scores(x: Tensor, free: Tensor, neighbours: int, each: Tensor | None = None) -> Tensor:
+    """Return density times distance (v, L) of the free (v, L) tokens among x (v, L, D), as in `density_scores`.
+
+    Args:
+        x, free: as above.
+        neighbours: k, at least 1.
+        each: (v,) int64, a smaller k of each row, at least 1; None where all rows have k.
+    """
+    return scores_of_distances(squared_distances(x, free), free, neighbours, each)
+
+
+def squared_distances(x: Tensor, free: Tensor) -> Tensor:
+    """Return |x_i - x_j|^2 / D of all pairs (v, L, L) of x (v, L, D), which is centred on the free (v, L) tokens."""
     x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
     square = x.square().sum(-1)
     product = torch.bmm(x, x.mT)
     # A matrix product need not be symmetric to the last bit; two tokens that are each other's nearest must tie.
     squared = square[:, :, None] + square[:, None] - (product + product.mT)
     noise = NOISE * (square[:, :, None] + square[:, None])  # distances of copies are rounding errors
-    squared = torch.where(squared > noise, squared, 0.0) / x.shape[-1]
+    return torch.where(squared > noise, squared, 0.0) / x.shape[-1]
+
+
+def scores_of_distances(squared: Tensor, free: Tensor, neighbours: int, each: Tensor | None = None) -> Tensor:
+    """Return `peak_scores` from squared distances (v, L, L)."""
     both = free[:, :, None] & free[:, None]
-    k = min(neighbours, x.shape[1])
+    k = min(neighbours, squared.shape[1])
     near = torch.where(both, squared, torch.inf).topk(k, dim=-1, largest=False).values
     finite = near.isfinite()
+    if each is not None:
+        finite &= torch.arange(k, device=near.device) < each[:, None, None]
     mean = torch.where(finite, near, 0.0).sum(-1) / finite.sum(-1).clamp(min=1)
     density = torch.exp(-mean)
     distance = torch.where(both, squared, 0.0).sqrt()
     largest = distance.amax((1, 2))[:, None]
-    order = torch.arange(x.shape[1], device=x.device)
+    order = torch.arange(squared.shape[1], device=squared.device)
     denser = (density[:, None] > density[:, :, None]) | (
         (density[:, None] == density[:, :, None]) & (order < order[:, None])
     )

@@ -178,3 +178,14 @@ def test_small_parts() -> None:
     for name in INSIDE:
         assert get_method(name).plan_layers(7, 7, 32).stages == ()
         assert get_method(name).plan_layers(0, 1, 32).stages == ()
+
+
+def test_fastv_cuts_at_the_depth_it_is_given() -> None:
+    """20 of 28 and 18 of 28, FlashVID's and HoliTom's layers; the default is the authors' 2 of 32."""
+    for depth, layer in ((0.714, 20), (0.643, 18), (0.0625, 2)):
+        schedule = get_method("fastv", depth=depth).plan_layers(1000, 900, 28)
+        assert [stage.layer for stage in schedule.stages] == [layer]
+        assert sum(schedule.per_layer()) <= 28 * 900
+    assert get_method("fastv") == get_method("fastv", depth=0.0625)
+    both = get_method("flashvid+fastv", depth=0.714, before_ratio=0.125)
+    assert both.inside.depth == 0.714 and both.sent(100, 1000) == 125  # type: ignore[attr-defined]

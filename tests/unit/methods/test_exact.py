@@ -43,6 +43,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"contextual_share": 1.0},
         {"contextual_share": 0},
     ],
+    "flashvid": [
+        {},
+        {"events": False, "segments": 1, "cut": -1.0, "link": -1.0},
+        {"chosen_share": 0},
+        {"chosen_share": 1},
+    ],
+    "prunevid": [{}, {"windows": 1.0, "tau": -1.0}, {"tau": 1.0, "neighbours": 1}],
+    "holitom": [{}, {"tau": -1.0, "beta": 0.0}, {"longest": 2, "tau": 0.0, "neighbours": 1, "beta": 1.0}],
+    "vispruner": [{}, {"important_share": 0.0}, {"important_share": 1}],
     "prumerge": [{}, {"count": "iqr"}, {"merge": False}, {"extra_token": False}],
     "prumerge_plus": [{}, {"count": "iqr"}],
     "divprune": [{}, {"start": "farthest_pair"}],
@@ -67,10 +76,12 @@ METHODS: list[Method] = [
 EXACT = [method for method in METHODS if method.exact]
 IDS = [repr(method) for method in METHODS]
 EXACT_IDS = [repr(method) for method in EXACT]
-FREE_SEPARATORS = ("pool", "divprune", "fastvid")
+FREE_SEPARATORS = ("pool", "divprune", "fastvid", "holitom")
 """Methods whose authors do not send every separator: pooled, competing with tokens, of lines with kept tokens."""
-BEYOND_THEIR_SHARE = ("none", "dycoke", "evs", "divprune")
-"""In `reference`: whole frames on top of it (DyCoke), at least one frame (EVS), newlines are part of it (DivPrune)."""
+BEYOND_THEIR_SHARE = ("none", "dycoke", "evs", "divprune", "vcast", "prunevid", "holitom", "flashvid")
+"""In `reference`: whole frames on top of it (DyCoke), at least one frame (EVS), newlines are part of it (DivPrune),
+a clip of one frame whole (V-CAST), small groups whole (PruneVid), counts rounded up for each group (HoliTom),
+a quarter more, which is dropped inside (FlashVID)."""
 MODES: tuple[Separators, ...] = ("thin", "keep", "drop")
 
 

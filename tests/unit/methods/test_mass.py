@@ -34,6 +34,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "visionzip": [{}, {"contextual_share": 1.0}, {"contextual_share": 0}],
     "prumerge": [{}, {"count": "iqr"}, {"merge": False}, {"extra_token": False}, {"neighbours": 0}],
     "prumerge_plus": [{}, {"count": "iqr"}, {"extra_token": False, "neighbours": 2}],
+    "prunevid": [{}, {"windows": 1.0, "tau": -1.0}],
+    "holitom": [{}, {"tau": -1.0, "beta": 0.0}],
+    "flashvid": [{}, {"events": False, "segments": 1, "cut": -1.0, "link": -1.0, "chosen_share": 0.1}],
     "fastvid": [{}, {"context_share": 1.0, "stride": 1, "segments": 1, "tau": -1.0}, {"context_share": 0.1}],
 }
 METHODS: list[Method] = [

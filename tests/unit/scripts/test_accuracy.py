@@ -12,6 +12,7 @@ import torch
 
 from shapes_accuracy import accuracy
 from shapes_accuracy.accuracy import EncodeOnce, Sweep, run_sweep
+from shapes_accuracy.measure import with_rows
 from shapes_accuracy.summary import summary
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
@@ -81,6 +82,32 @@ def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> N
             Sweep("image", methods=(method,)).cells()
     with pytest.raises(ArgumentError, match="retention_ratio must be a number with 0 < R <= 1, got 2"):
         Sweep("image", ratios=(2,)).cells()
+
+
+def test_rows_are_added_beside_those_of_the_same_questions_and_answers() -> None:
+    def result(commit: str, *rows: tuple[str, float, str]) -> dict[str, Any]:
+        lines = [{"method": name, "retention_ratio": ratio, "correct": marks} for name, ratio, marks in rows]
+        same = {"model": "m", "medium": "clip", "dtype": "float32", "types": ["color", "count"]}
+        return {**same, "sweep": {"questions": 2}, "rows": lines, "provenance": {"commit": commit}}
+
+    whole = ("none", 1.0, "11")
+    old = result("a", whole, ("random", 0.5, "10"), ("vcast", 0.5, "00"), ("random", 0.1, "00"))
+    new = result("b", whole, ("vcast", 0.5, "01"), ("vcast", 0.1, "10"))
+    both = with_rows(old, new)
+    assert [(row["method"], row["retention_ratio"], row["correct"]) for row in both["rows"]] == [
+        whole,
+        ("random", 0.5, "10"),
+        ("vcast", 0.5, "01"),
+        ("random", 0.1, "00"),
+        ("vcast", 0.1, "10"),
+    ]
+    assert both["provenance"] == {"commit": "a"}
+    assert both["added"] == [{"methods": ["vcast"], "provenance": {"commit": "b"}}]
+    assert len(with_rows(both, new)["added"]) == 2
+    with pytest.raises(ArgumentError, match="add: the uncompressed model answers otherwise"):
+        with_rows(old, result("b", ("none", 1.0, "10"), ("vcast", 0.5, "01")))
+    with pytest.raises(ArgumentError, match="add: the result file has another sweep"):
+        with_rows(old, {**new, "sweep": {"questions": 3}})
 
 
 def test_labels_carry_options() -> None:

@@ -94,7 +94,10 @@ def test_the_last_run_has_every_method() -> None:
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     assert not result["provenance"]["dirty"]
     timed = {row["method"] for row in result["rows"]}
-    assert bench_select.LOOPED <= timed <= set(available_methods()), "a new method comes with the next run"
+    later = bench_select.UNRUN
+    assert not later & timed and bench_select.LOOPED - later <= timed <= set(available_methods()), (
+        "a new method comes with the next run"
+    )
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert f"<!-- selection -->\n{cost_table(result)}\n<!-- /selection -->" in page
 

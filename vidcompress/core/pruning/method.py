@@ -34,10 +34,12 @@ class Between:
 
     Attributes:
         hidden: (b, n, D) input of the next layer.
-        attention: (b, H, q, n) float32 softmax attention of the last q columns.
+        attention: (b, H, q, n) float32 softmax attention of the last q columns; q is 0 for a method that reads keys.
         weights: (b, q) float32 weight of each of these q columns; 0 where it is no query.
         visual: (b, n) bool. real: (b, n) bool, False at padding.
         rotary: (cos, sin) of the columns, each (b, n, d).
+        counts: b ints, visual tokens of each row that stay.
+        keys: (b, n, G * d) float32 keys, rotated, heads side by side; None for a method that reads attention.
     """
 
     hidden: Tensor
@@ -46,6 +48,8 @@ class Between:
     visual: Tensor
     real: Tensor
     rotary: tuple[Tensor, Tensor]
+    counts: tuple[int, ...] = ()
+    keys: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class InLLMMethod(Method):
         where: "inside".
         source: attention that it reads: of the layer before, as it ran ("previous"), or rows computed with the
             weights of the next layer ("next").
+        reads: the "attention" of that layer, or its "keys" alone.
         asks: its queries: the "last" column, or the "text" behind the last visual token.
         depths: first layers of the published stages as fractions of depth, ascending.
         usual: visual tokens averaged over layer inputs under the published schedule, as a share.
@@ -74,6 +79,7 @@ class InLLMMethod(Method):
     compares: ClassVar = "nothing"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
     source: ClassVar[Literal["previous", "next"]] = "previous"
+    reads: ClassVar[Literal["attention", "keys"]] = "attention"
     asks: ClassVar[Literal["last", "text"]] = "last"
     depths: ClassVar[tuple[Fraction, ...]] = ()
     usual: ClassVar[Fraction] = Fraction(1, 2)
