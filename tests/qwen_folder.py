@@ -29,10 +29,18 @@ TEMPLATE = (
 )
 
 
-def small_model(family: str) -> Any:
+SERVED: dict[str, Any] = dict(
+    hidden_size=128,
+    head_dim=32,
+    rope_parameters={"rope_type": "default", "mrope_section": [6, 5, 5], "rope_theta": 10000.0},
+)
+"""Sizes of the decoder that vLLM's kernels take, with a vision encoder of two heads of 32."""
+
+
+def small_model(family: str, *, served: bool = False) -> Any:
     """A random model of a family in float32 and eval mode, with the encoder's real patches and few of everything else.
 
-    Its vocabulary is that of `bytes_tokenizer`, so that it answers in bytes.
+    Its vocabulary is that of `bytes_tokenizer`, so that it answers in bytes. `served` has heads that vLLM takes.
     """
     tokenizer = cases.bytes_tokenizer()
     ids = {
@@ -66,6 +74,9 @@ def small_model(family: str) -> Any:
         patch_size=cases.PATCH[PIXELS[family]],
         out_hidden_size=32,
     )
+    if served:
+        text |= SERVED
+        vision |= {"hidden_size": 64, "out_hidden_size": 128}
     torch.manual_seed(0)
     if family == "qwen2_5_vl":
         del text["head_dim"]
@@ -93,9 +104,9 @@ def small_model(family: str) -> Any:
     return model.eval()
 
 
-def save_folder(path: Path, family: str) -> Path:
+def save_folder(path: Path, family: str, *, served: bool = False) -> Path:
     """Save model, tokenizer, template and processor files of a family; pictures become up to 20 tokens."""
-    small_model(family).save_pretrained(path)
+    small_model(family, served=served).save_pretrained(path)
     cases.bytes_tokenizer().save_pretrained(path)
     (path / "chat_template.jinja").write_text(TEMPLATE)
     pixels = PIXELS[family]

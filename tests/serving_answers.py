@@ -66,9 +66,16 @@ def from_engine(llm: Any, prompts: list[tuple[str, dict[str, Any], dict[str, Any
     ]
 
 
-def from_transformers(model: Any, inputs: dict[str, Any], method: str, **arguments: Any) -> Answer:
-    """Answer of transformers to processor outputs, compressed by the package in the usual way."""
-    compressed = compress_inputs(model, inputs, method, **arguments)
+def from_transformers(
+    model: Any, inputs: dict[str, Any], method: str, *, positions_rule: Any = None, **arguments: Any
+) -> Answer:
+    """Answer of transformers to processor outputs, compressed by the package in the usual way.
+
+    `positions_rule` may change the compressed inputs, which it gets with the model and the whole inputs.
+    """
+    compressed = dict(compress_inputs(model, inputs, method, **arguments))
+    if positions_rule is not None:
+        compressed = positions_rule(model, inputs, compressed)
     with torch.no_grad():
         made = model.generate(
             **compressed,

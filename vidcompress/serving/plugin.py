@@ -18,6 +18,8 @@ TESTED = ("0.32.0",)
 """Versions of vLLM that the tests of `tests/serving` passed with."""
 MODELS = {
     "LlavaOnevisionForConditionalGeneration": "llava_onevision",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
+    "Qwen3VLForConditionalGeneration": "qwen3_vl",
 }
 """Stock architectures, and the module of `engine` that subclasses each."""
 PREFIX = "Vidcompress"

@@ -137,7 +137,7 @@ class Share:
         ratio: retention ratio; None where the budget is `tokens`.
         tokens: of all items together. Each item gets its part of them, rounded down, so that equal pictures have equal
             counts, which the engine's caches need.
-        whole: positions of all items, which `tokens` is divided by.
+        whole: positions of all items, which `tokens` is divided by; 0 where there is one item.
         unasked: whether the engine measures its memory, and nothing was asked: items that the method does not take are
             whole.
     """
@@ -155,7 +155,7 @@ class Share:
         """
         if self.ratio is not None:
             return Budget(self.ratio).split([length])[0]
-        part = min(length, self.tokens * length // max(self.whole, 1))
+        part = min(length, self.tokens * length // self.whole if self.whole else self.tokens)
         if part < 1:
             raise ArgumentError(
                 f"max_tokens={self.tokens}: too few for items of {self.whole} tokens, of which one of {length} would "

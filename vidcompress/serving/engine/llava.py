@@ -90,7 +90,7 @@ class LlavaProcessor(CompressingProcessor):
             found["video"] = [self._own.video(clips.get_num_frames(number)) for number in range(len(clips))]
         return found
 
-    def raw_lengths(self, items: MultiModalDataItems) -> list[int]:
+    def raw_lengths(self, items: MultiModalDataItems, values: Mapping[str, Any]) -> list[int]:
         return [len(layout) for of_kind in self.layouts(items, {}).values() for layout in of_kind]
 
 

@@ -58,8 +58,13 @@ class CompressingProcessor:
 
     # -- stated by each family ------------------------------------------------------------------------------
 
-    def raw_lengths(self, items: MultiModalDataItems) -> list[int]:
-        """Return the positions of each item before compression, from the sizes of what came in."""
+    def raw_lengths(self, items: MultiModalDataItems, values: Mapping[str, Any]) -> list[int]:
+        """Return the positions of each of several items before compression, from the sizes of what came in.
+
+        Args:
+            items: of the request.
+            values: its `mm_processor_kwargs`.
+        """
         raise NotImplementedError
 
     def layouts(self, items: MultiModalDataItems, processed: Mapping[str, Any]) -> dict[Modality, list[Layout]]:
@@ -96,11 +101,13 @@ class CompressingProcessor:
                 "is the engine's"
             )
         budget = request_budget(values, self.settings)
+        values = {name: value for name, value in values.items() if name not in BUDGETS}
         _refuse_embeddings(inputs.mm_data_items)
         share = Share(budget.ratio)
         if budget.max_tokens is not None:
-            share = Share(None, int(budget.max_tokens), sum(self.raw_lengths(inputs.mm_data_items)))
-        values = {name: value for name, value in values.items() if name not in BUDGETS}
+            several = sum(inputs.mm_data_items.get_all_counts().values()) > 1
+            whole = sum(self.raw_lengths(inputs.mm_data_items, values)) if several else 0
+            share = Share(None, int(budget.max_tokens), whole)
         inputs = replace(inputs, hf_processor_mm_kwargs={**values, KEY: str(share)})
         return super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
 
