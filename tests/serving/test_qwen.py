@@ -20,7 +20,7 @@ CLOSE = 1e-4
 STOCK = {"qwen3_vl": "Qwen3VLForConditionalGeneration", "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}
 MARKS = {kind: f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")}
 PROMPT = "<|im_start|>user {} what is shown?<|im_end|><|im_start|>assistant"
-ENGINE = dict(max_model_len=2048, max_num_batched_tokens=2048)
+ENGINE = dict(max_model_len=2048, max_num_batched_tokens=2048, block_size=32)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ def test_all_in_one_batch_with_ratios_mixed_and_again_from_the_cache(llm: Any, e
     prompts = [(text_of(KINDS[kind]), for_engine(KINDS[kind]), {"retention_ratio": r}) for kind, r in expected]
     for turn in (0, 1):
         answers = from_engine(llm, prompts)
-        assert all(one.differs(other) < CLOSE for one, other in zip(answers, expected.values(), strict=True))
+        differences = {key: one.differs(expected[key]) for key, one in zip(expected, answers, strict=True)}
+        assert max(differences.values()) < CLOSE, differences
         assert turn == 0 or any(answer.cached > 0 for answer in answers)
 
 
@@ -180,7 +181,7 @@ def test_other_tokens_at_another_ratio_with_another_method_and_other_positions(
         assert half.differs(reference(KINDS["clips"], retention_ratio=0.5)) > 10 * CLOSE
 
 
-def test_counts_equal_placeholders_over_sizes_and_frames(llm: Any) -> None:
+def test_counts_equal_placeholders_over_sizes_and_frames(llm: Any, family: str) -> None:
     """The model raises where it chose another number than the prompt has placeholders, and the engine dies."""
     sides = (3, 14, 28, 37, 112, 200, 300, 500)
     sizes = [(h, w) for h in sides for w in sides] + [(10, 1000), (1000, 10), (700, 30), (944, 1153)]
@@ -191,9 +192,15 @@ def test_counts_equal_placeholders_over_sizes_and_frames(llm: Any) -> None:
     ]
     prompts += [
         (text_of([SHORT]), for_engine([Clip(clip(frames, 30, 40), 4.0)]), {"retention_ratio": 0.1 + 0.9 * (frames % 5) / 5})
-        for frames in range(1, 65)
+        for frames in range(2, 65)
     ]
-    assert len(from_engine(llm, prompts)) == 68 + 64
+    assert len(from_engine(llm, prompts)) == 68 + 63
+    alone = (text_of([SHORT]), for_engine([Clip(clip(1, 30, 40), 4.0)]), {})
+    if family == "qwen3_vl":  # whose stock processor takes no such clip
+        with pytest.raises(ValueError, match="Failed to apply Qwen3VLProcessor"):
+            from_engine(llm, [alone])
+    else:
+        assert from_engine(llm, [alone])
 
 
 def test_a_request_has_a_budget_of_its_own(llm: Any) -> None:
