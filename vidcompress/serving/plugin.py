@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 TESTED = ("0.32.0",)
 """Versions of vLLM that the tests of `tests/serving` passed with."""
 MODELS = {
+    "LlavaNextForConditionalGeneration": "llava_next",
     "LlavaOnevisionForConditionalGeneration": "llava_onevision",
     "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
     "Qwen3VLForConditionalGeneration": "qwen3_vl",

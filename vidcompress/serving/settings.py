@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.core.budget import Budget
 from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.layout import Modality
@@ -20,6 +21,8 @@ KEY = "vidcompress"
 """Key of `hf_overrides` that holds the settings; the same key of a processed request holds its share."""
 BUDGETS = ("retention_ratio", "max_tokens")
 """Names in a request's `mm_processor_kwargs` that change its budget."""
+_LAYERS = (-1, "features")
+"""Encoder layers whose evidence an engine gives: the last one, and that of the features."""
 _UNREAD = ("encoder_saving", "view_text", "max_views", "max_patches", "mass_strength", "mass_cap")
 
 
@@ -40,6 +43,18 @@ class Served:
     quantities: tuple[Quantity, ...] = ()
     has_cls: bool = False
     axes: int = 1
+
+
+def served_with(served: Served, config: Any) -> Served:
+    """Return the abilities of a model of a family, whose encoder may have no CLS token.
+
+    Args:
+        served: of the family.
+        config: of the model.
+    """
+    if not served.has_cls or encoder_has_cls(config):
+        return served
+    return replace(served, quantities=(), has_cls=False)
 
 
 def read_settings(values: Any, served: Served) -> CompressionConfig:
@@ -88,7 +103,8 @@ def _check_method(settings: CompressionConfig, served: Served) -> None:
         )
     for modality in taken:
         for item in method.needs(modality, served.has_cls):
-            if item.quantity not in served.quantities or item.auxiliary is not None or item.layer != -1:
+            given = item.quantity in served.quantities and item.auxiliary is None and item.layer in _LAYERS
+            if not given:
                 raise ArgumentError(
                     f"method={method.name!r} cannot go with vLLM's {served.model_type}: it reads {tuple(item)} of "
                     f"{modality}s, which the engine does not give; use a method of features, such as 'globalcom2', "

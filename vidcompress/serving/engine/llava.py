@@ -20,7 +20,7 @@ from vidcompress.errors import ArgumentError
 from vidcompress.serving.budgets import read_budget
 from vidcompress.serving.choice import Chosen, choose
 from vidcompress.serving.engine.processor import MODALITIES, CompressingProcessor, field_of
-from vidcompress.serving.settings import KEY, Served, read_settings
+from vidcompress.serving.settings import KEY, Served, read_settings, served_with
 
 PIXELS: Mapping[Modality, tuple[str, ...]] = {
     "image": ("pixel_values", "image_sizes"),
@@ -102,7 +102,8 @@ class CompressingLlava:
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         config = vllm_config.model_config.hf_config
-        self.compression = read_settings(getattr(config, KEY, None), self.served)
+        abilities = served_with(self.served, config)
+        self.has_cls, self.compression = abilities.has_cls, read_settings(getattr(config, KEY, None), abilities)
         self.item_layouts = LlavaLayouts(config, self.served.model_type)
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:

@@ -19,7 +19,7 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.serving.budgets import item_budget
-from vidcompress.serving.settings import BUDGETS, KEY, Served, Share, read_settings, read_share, request_budget
+from vidcompress.serving.settings import BUDGETS, KEY, Served, Share, read_settings, read_share, request_budget, served_with
 
 MODALITIES: tuple[Modality, ...] = ("image", "video")
 
@@ -54,7 +54,8 @@ class CompressingProcessor:
     @cached_property
     def settings(self) -> CompressionConfig:
         """Settings of the engine."""
-        return read_settings(getattr(self.info.ctx.model_config.hf_config, KEY, None), self.served)
+        config = self.info.ctx.model_config.hf_config
+        return read_settings(getattr(config, KEY, None), served_with(self.served, config))
 
     # -- stated by each family ------------------------------------------------------------------------------
 
