@@ -87,6 +87,9 @@ def small_model(family: str, *, served: bool = False) -> Any:
         text |= {"num_hidden_layers": 4, "head_dim": 16, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
         text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
         text["rope_parameters"] = {**text["rope_parameters"], "partial_rotary_factor": 0.5}
+        if served:
+            text |= {"head_dim": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128}
+            text["rope_parameters"]["mrope_section"] = [4, 2, 2]
         vision["num_position_embeddings"] = 64
         config = Qwen3_5Config(text_config=text, vision_config=vision, **ids)
         model = Qwen3_5ForConditionalGeneration(config)

@@ -10,19 +10,12 @@ from typing import Any
 
 from vidcompress.errors import UnsupportedModelError, shown
 from vidcompress.loading.distribution import how_to_install
-from vidcompress.serving.settings import KEY
+from vidcompress.serving.settings import KEY, SERVED, read_settings
 
 logger = logging.getLogger(__name__)
 
 TESTED = ("0.32.0",)
 """Versions of vLLM that the tests of `tests/serving` passed with."""
-MODELS = {
-    "LlavaNextForConditionalGeneration": "llava_next",
-    "LlavaOnevisionForConditionalGeneration": "llava_onevision",
-    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
-    "Qwen3VLForConditionalGeneration": "qwen3_vl",
-}
-"""Stock architectures, and the module of `engine` that subclasses each."""
 PREFIX = "Vidcompress"
 
 
@@ -53,11 +46,15 @@ def register() -> None:
     if refused is not None:
         logger.warning("vidcompress registers no models: %s", refused)
         return
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
     present = set(ModelRegistry.get_supported_archs())
-    for stock, module in MODELS.items():
+    for stock, served in SERVED.items():
         name = PREFIX + stock
         if name not in present:
-            ModelRegistry.register_model(name, f"vidcompress.serving.engine.{module}:{name}")
+            ModelRegistry.register_model(name, f"vidcompress.serving.engine.{served.model_type}:{name}")
+        if stock in MODELS_CONFIG_MAP:  # what vLLM settles by the name of an architecture, such as caches of hybrids
+            MODELS_CONFIG_MAP.setdefault(name, MODELS_CONFIG_MAP[stock])
 
 
 def hf_overrides(architecture: str, **settings: Any) -> dict[str, Any]:
@@ -72,11 +69,12 @@ def hf_overrides(architecture: str, **settings: Any) -> dict[str, Any]:
         ArgumentError, BudgetError: settings that no engine serves.
     """
     stock = architecture.removeprefix(PREFIX) if isinstance(architecture, str) else ""
-    if stock not in MODELS:
+    if stock not in SERVED:
         raise UnsupportedModelError(
-            f"architecture={shown(architecture)}: vLLM is served with {', '.join(MODELS)}; use one of these, or answer "
+            f"architecture={shown(architecture)}: vLLM is served with {', '.join(SERVED)}; use one of these, or answer "
             "with transformers"
         )
+    read_settings(settings, SERVED[stock])
     return {"architectures": [PREFIX + stock], KEY: dict(settings)}
 
 

@@ -45,6 +45,18 @@ class Served:
     axes: int = 1
 
 
+SERVED: dict[str, Served] = {
+    "LlavaNextForConditionalGeneration": Served(
+        "llava_next", ("image",), ("cls_logits", "cls_attention"), has_cls=True
+    ),
+    "LlavaOnevisionForConditionalGeneration": Served("llava_onevision"),
+    "Qwen2_5_VLForConditionalGeneration": Served("qwen2_5_vl", axes=4),
+    "Qwen3VLForConditionalGeneration": Served("qwen3_vl", axes=4),
+    "Qwen3_5ForConditionalGeneration": Served("qwen3_5", axes=4),
+}
+"""By architecture of transformers; the module of `engine` is called like the model type."""
+
+
 def served_with(served: Served, config: Any) -> Served:
     """Return the abilities of a model of a family, whose encoder may have no CLS token.
 

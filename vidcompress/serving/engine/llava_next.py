@@ -17,15 +17,13 @@ from vidcompress.core.tokens import Evidence
 from vidcompress.errors import ArgumentError
 from vidcompress.serving.engine.clip_scores import ScoringEncoder
 from vidcompress.serving.engine.llava import TOWER, CompressingLlava, LlavaProcessor
-from vidcompress.serving.settings import Served
-
-SERVED = Served("llava_next", ("image",), ("cls_logits", "cls_attention"), has_cls=True)
+from vidcompress.serving.settings import SERVED
 
 
 class NextProcessor(LlavaProcessor, stock.LlavaNextMultiModalProcessor):  # type: ignore[type-arg]
     """vLLM's processor of LLaVA-NeXT, with budgets."""
 
-    served = SERVED
+    served = SERVED["LlavaNextForConditionalGeneration"]
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -34,7 +32,7 @@ class NextProcessor(LlavaProcessor, stock.LlavaNextMultiModalProcessor):  # type
 class VidcompressLlavaNextForConditionalGeneration(CompressingLlava, stock.LlavaNextForConditionalGeneration):
     """vLLM's LLaVA-NeXT, which sends the tokens that a method keeps."""
 
-    served = SERVED
+    served = SERVED["LlavaNextForConditionalGeneration"]
     hf_to_vllm_mapper = stock.LlavaNextForConditionalGeneration.hf_to_vllm_mapper | TOWER
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:

@@ -6,15 +6,13 @@ from vllm.model_executor.models import llava_onevision as stock
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vidcompress.serving.engine.llava import TOWER, CompressingLlava, LlavaProcessor
-from vidcompress.serving.settings import Served
-
-SERVED = Served("llava_onevision")
+from vidcompress.serving.settings import SERVED
 
 
 class OnevisionProcessor(LlavaProcessor, stock.LlavaOnevisionMultiModalProcessor):
     """vLLM's processor of LLaVA-OneVision, with budgets."""
 
-    served = SERVED
+    served = SERVED["LlavaOnevisionForConditionalGeneration"]
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -27,5 +25,5 @@ class VidcompressLlavaOnevisionForConditionalGeneration(
 ):
     """vLLM's LLaVA-OneVision, which sends the tokens that a method keeps."""
 
-    served = SERVED
+    served = SERVED["LlavaOnevisionForConditionalGeneration"]
     hf_to_vllm_mapper = stock.LlavaOnevisionForConditionalGeneration.hf_to_vllm_mapper | TOWER

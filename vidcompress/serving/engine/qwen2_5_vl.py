@@ -6,15 +6,13 @@ from vllm.model_executor.models import qwen2_5_vl as stock
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vidcompress.serving.engine.qwen import CompressingQwen, QwenProcessor
-from vidcompress.serving.settings import Served
-
-SERVED = Served("qwen2_5_vl", axes=4)
+from vidcompress.serving.settings import SERVED
 
 
 class Qwen25VLProcessor(QwenProcessor, stock.Qwen2_5_VLMultiModalProcessor):
     """vLLM's processor of Qwen2.5-VL, with budgets."""
 
-    served = SERVED
+    served = SERVED["Qwen2_5_VLForConditionalGeneration"]
     rope_factor = 4
 
 
@@ -24,4 +22,4 @@ class Qwen25VLProcessor(QwenProcessor, stock.Qwen2_5_VLMultiModalProcessor):
 class VidcompressQwen2_5_VLForConditionalGeneration(CompressingQwen, stock.Qwen2_5_VLForConditionalGeneration):
     """vLLM's Qwen2.5-VL, which sends the tokens that a method keeps."""
 
-    served = SERVED
+    served = SERVED["Qwen2_5_VLForConditionalGeneration"]

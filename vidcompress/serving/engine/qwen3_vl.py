@@ -6,16 +6,15 @@ from vllm.model_executor.models import qwen3_vl as stock
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vidcompress.serving.engine.qwen import CompressingQwen, QwenProcessor
-from vidcompress.serving.settings import Served
+from vidcompress.serving.settings import SERVED
 
-SERVED = Served("qwen3_vl", axes=4)
 replace_clip = stock.Qwen3VLMultiModalProcessor.get_video_repl
 
 
 class Qwen3VLProcessor(QwenProcessor, stock.Qwen3VLMultiModalProcessor):
     """vLLM's processor of Qwen3-VL, with budgets."""
 
-    served = SERVED
+    served = SERVED["Qwen3VLForConditionalGeneration"]
     replace_clip = staticmethod(replace_clip)
 
 
@@ -25,5 +24,5 @@ class Qwen3VLProcessor(QwenProcessor, stock.Qwen3VLMultiModalProcessor):
 class VidcompressQwen3VLForConditionalGeneration(CompressingQwen, stock.Qwen3VLForConditionalGeneration):
     """vLLM's Qwen3-VL, which sends the tokens that a method keeps."""
 
-    served = SERVED
+    served = SERVED["Qwen3VLForConditionalGeneration"]
     replace_clip = staticmethod(replace_clip)
