@@ -17,7 +17,7 @@ LIKELY = 5
 
 @dataclass
 class Answer:
-    """Greedy tokens, the logarithms of the probabilities of the most likely ones at each step, and the prompt's length."""
+    """Greedy tokens, log-probabilities of the likely tokens at each step, and the prompt's length."""
 
     tokens: list[int]
     likely: list[dict[int, float]]
@@ -53,7 +53,8 @@ def from_engine(llm: Any, prompts: list[tuple[str, dict[str, Any], dict[str, Any
 
     sampling = SamplingParams(max_tokens=STEPS, temperature=0, ignore_eos=True, logprobs=LIKELY)
     requests = [
-        {"prompt": text, "multi_modal_data": media, "mm_processor_kwargs": values} for text, media, values in prompts
+        {"prompt": text, "multi_modal_data": media, "mm_processor_kwargs": values}
+        for text, media, values in prompts
     ]
     return [
         Answer(

@@ -26,9 +26,15 @@ def test_at_one_it_is_the_stock_model_and_below_it_is_shorter(engine: Any, tmp_p
     folder = str(qwen_folder.save_folder(tmp_path, "qwen3_5", served=True))
     stock = ask(engine(folder, **ARGUMENTS), {})
     llm = engine(
-        folder, hf_overrides=hf_overrides("Qwen3_5ForConditionalGeneration", retention_ratio=0.25), **ARGUMENTS
+        folder,
+        hf_overrides=hf_overrides("Qwen3_5ForConditionalGeneration", retention_ratio=0.25),
+        **ARGUMENTS,
     )
-    whole, half, quarter = (ask(llm, values) for values in ({"retention_ratio": 1}, {"retention_ratio": 0.5}, {}))
+    whole, half, quarter = (
+        ask(llm, values) for values in ({"retention_ratio": 1}, {"retention_ratio": 0.5}, {})
+    )
     assert all(one.differs(other) < 1e-3 for one, other in zip(whole, stock, strict=True))
-    assert all(one.length < other.length < more.length for one, other, more in zip(quarter, half, whole, strict=True))
+    assert all(
+        one.length < other.length < more.length for one, other, more in zip(quarter, half, whole, strict=True)
+    )
     assert any(one.tokens != other.tokens for one, other in zip(half, whole, strict=True))

@@ -51,11 +51,16 @@ def test_tokens_equal_those_of_transformers(llm: Any, reference: Any, name: str,
     answer = ask(llm, name, retention_ratio=ratio)
     assert answer.differs(reference(IMAGES[name], retention_ratio=ratio)) < CLOSE
     if ratio < 1:  # distances to the mean choose other tokens, so that the evidence shows
-        assert answer.differs(reference(IMAGES[name], "globalcom2:evidence=distance", retention_ratio=ratio)) > CLOSE
+        assert (
+            answer.differs(reference(IMAGES[name], "globalcom2:evidence=distance", retention_ratio=ratio))
+            > CLOSE
+        )
 
 
 def test_all_in_one_batch(llm: Any, reference: Any) -> None:
-    prompts = [(PROMPT.format("<image>"), {"image": image}, {"retention_ratio": 0.3}) for image in IMAGES.values()]
+    prompts = [
+        (PROMPT.format("<image>"), {"image": image}, {"retention_ratio": 0.3}) for image in IMAGES.values()
+    ]
     for answer, image in zip(from_engine(llm, prompts), IMAGES.values(), strict=True):
         assert answer.differs(reference(image, retention_ratio=0.3)) < CLOSE
 

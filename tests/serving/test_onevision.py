@@ -1,4 +1,4 @@
-"""LLaVA-OneVision in vLLM with tokens left out: counts, tokens equal to transformers', requests with budgets of their own."""
+"""LLaVA-OneVision in vLLM with tokens left out: counts, answers of transformers, budgets of single requests."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_all_in_one_batch_with_ratios_mixed(llm: Any, expected: Any) -> None:
     assert all(one.differs(other) < CLOSE for one, other in zip(answers, expected.values(), strict=True))
 
 
-def test_other_tokens_at_another_ratio_and_with_another_method(llm: Any, expected: Any, reference: Any) -> None:
+def test_other_tokens_at_another_ratio_and_with_another_method(
+    llm: Any, expected: Any, reference: Any
+) -> None:
     """Negative control: what is compared above tells ratios and selections apart."""
     half = ask(llm, "image", retention_ratio=0.5)
     assert half.differs(expected["image", 0.1]) == float("inf")
@@ -107,7 +109,8 @@ def test_counts_equal_placeholders_over_sizes(llm: Any) -> None:
 def test_counts_equal_placeholders_over_frames(llm: Any) -> None:
     (bare,) = from_engine(llm, [(PROMPT.format(""), {}, {})])
     prompts = [
-        (PROMPT.format("<video>"), {"video": clip(frames, 30, 40)}, {"retention_ratio": 0.25}) for frames in range(1, 65)
+        (PROMPT.format("<video>"), {"video": clip(frames, 30, 40)}, {"retention_ratio": 0.25})
+        for frames in range(1, 65)
     ]
     counts = [answer.length - bare.length for answer in from_engine(llm, prompts)]
     assert counts == [(16 * frames + 1) // 4 + ((16 * frames + 1) % 4 >= 2) for frames in range(1, 65)]
@@ -177,9 +180,11 @@ def test_other_methods(engine: Any, reference: Any, method: str, caplog: Any) ->
 
 
 def test_stock_model_is_stock(engine: Any, expected: Any) -> None:
-    llm = engine(FOLDER, hf_overrides={"architectures": ["VidcompressLlavaOnevisionForConditionalGeneration"]} | {
-        "vidcompress": {"method": "none"}
-    })
+    llm = engine(
+        FOLDER,
+        hf_overrides={"architectures": ["VidcompressLlavaOnevisionForConditionalGeneration"]}
+        | {"vidcompress": {"method": "none"}},
+    )
     assert ask(llm, "both").differs(expected["both", 1]) < CLOSE
 
 

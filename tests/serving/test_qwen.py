@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.serving, pytest.mark.slow]
 RATIOS = (1, 0.5, 0.1)
 CLOSE = 1e-4
 STOCK = {"qwen3_vl": "Qwen3VLForConditionalGeneration", "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration"}
+
+
 @pytest.fixture(scope="module", params=list(STOCK))
 def family(request: Any) -> str:
     return str(request.param)
@@ -102,7 +104,9 @@ def test_tokens_equal_those_of_transformers(llm: Any, expected: Any, kind: str, 
 
 
 def test_all_in_one_batch_with_ratios_mixed_and_again_from_the_cache(llm: Any, expected: Any) -> None:
-    prompts = [(text_of(KINDS[kind]), for_engine(KINDS[kind]), {"retention_ratio": r}) for kind, r in expected]
+    prompts = [
+        (text_of(KINDS[kind]), for_engine(KINDS[kind]), {"retention_ratio": r}) for kind, r in expected
+    ]
     for turn in (0, 1):
         answers = from_engine(llm, prompts)
         differences = {key: one.differs(expected[key]) for key, one in zip(expected, answers, strict=True)}
@@ -141,7 +145,11 @@ def test_counts_equal_placeholders_over_sizes_and_frames(llm: Any, family: str) 
         for i, size in enumerate(sizes)
     ]
     prompts += [
-        (text_of([SHORT]), for_engine([Clip(clip(frames, 30, 40), 4.0)]), {"retention_ratio": 0.1 + 0.9 * (frames % 5) / 5})
+        (
+            text_of([SHORT]),
+            for_engine([Clip(clip(frames, 30, 40), 4.0)]),
+            {"retention_ratio": 0.1 + 0.9 * (frames % 5) / 5},
+        )
         for frames in range(2, 65)
     ]
     assert len(from_engine(llm, prompts)) == 68 + 63
@@ -160,7 +168,9 @@ def test_a_request_has_a_budget_of_its_own(llm: Any) -> None:
         ask(llm, "image", retention_ratio=1.5)
     with pytest.raises(ValueError, match="max_tokens cannot be split over a clip"):
         ask(llm, "clips", max_tokens=20)
-    both = from_engine(llm, [(text_of([IMAGE, WIDE]), for_engine([IMAGE, WIDE]), {"max_tokens": n}) for n in (6, 16)])
+    both = from_engine(
+        llm, [(text_of([IMAGE, WIDE]), for_engine([IMAGE, WIDE]), {"max_tokens": n}) for n in (6, 16)]
+    )
     assert 9 <= both[1].length - both[0].length <= 11
 
 
@@ -173,7 +183,9 @@ def test_chunked_prefill(engine: Any, folder: str, family: str, expected: Any) -
 
 @pytest.mark.parametrize("method", ["pool", "census:selection=proportional", "frames"])
 def test_other_methods(engine: Any, folder: str, family: str, reference: Any, method: str) -> None:
-    llm = engine(folder, hf_overrides=hf_overrides(STOCK[family], method=method, retention_ratio=0.5), **ENGINE)
+    llm = engine(
+        folder, hf_overrides=hf_overrides(STOCK[family], method=method, retention_ratio=0.5), **ENGINE
+    )
     for kind in ("clip",) if method == "frames" else ("image", "clips"):
         expected = reference(KINDS[kind], method, retention_ratio=0.5, positions="original", mass="off")
         assert ask(llm, kind).differs(expected) < CLOSE

@@ -1,4 +1,4 @@
-"""`vidcompress serve`: requests over HTTP, with budgets of their own, malformed ones among them, and several processes."""
+"""`vidcompress serve`: requests over HTTP with budgets of their own, malformed ones among them; two processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(log: Path, *arguments: str, model: str = "tiny-onevision", cores: str = "auto") -> Iterator[httpx.Client]:
+def server(
+    log: Path, *arguments: str, model: str = "tiny-onevision", cores: str = "auto"
+) -> Iterator[httpx.Client]:
     """A server in a process group of its own, which ends with the block."""
     port = free_port()
     command = [sys.executable, "-m", "vidcompress", "serve", model, "-r", "0.25", "--port", str(port)]
@@ -76,7 +78,11 @@ def request(number: int, **values: Any) -> dict[str, Any]:
         {"type": "image_url", "image_url": {"url": url}},
         {"type": "text", "text": words[number // 3 % len(words)]},
     ]
-    body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "max_tokens": 4, "temperature": 0}
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 4,
+        "temperature": 0,
+    }
     return {**body, **values}
 
 
@@ -90,6 +96,8 @@ def malformed(kind: int) -> dict[str, Any]:
         body["messages"][0]["content"][0]["image_url"]["url"] = "data:image/png;base64,AAAA"
     elif kind == 3:
         body["mm_processor_kwargs"] = {"max_tokens": -3}
+    elif kind == 5:
+        body["mm_processor_kwargs"] = {"max_pixels": 10**9}
     else:
         body["messages"][0]["content"][0]["image_url"]["url"] = "http://127.0.0.1:9/picture.png"
     return body
@@ -125,12 +133,19 @@ def alone(folder: Path) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def answers(alone: httpx.Client) -> list[tuple[int, str, int]]:
     """Answers of one process to one request after another."""
-    return [ask(alone, body) for body in bodies()]
+    replies = [ask(alone, body) for body in bodies()]
+    assert all(status == 200 for status, _, _ in replies), replies
+    assert len(set(replies)) > len(PICTURES)
+    return replies
 
 
 def test_usage_shows_the_shorter_prompt(alone: httpx.Client) -> None:
     tokens = {}
-    for name, values in {"whole": {"retention_ratio": 1}, "default": {}, "tenth": {"retention_ratio": 0.1}}.items():
+    for name, values in {
+        "whole": {"retention_ratio": 1},
+        "default": {},
+        "tenth": {"retention_ratio": 0.1},
+    }.items():
         status, text, tokens[name] = ask(alone, request(0, mm_processor_kwargs=values))
         assert status == 200, text
     visual = (tokens["whole"] - tokens["tenth"]) / 0.9
@@ -140,7 +155,15 @@ def test_usage_shows_the_shorter_prompt(alone: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, message", [(0, "retention_ratio"), (1, "retention_ratio"), (2, ""), (3, "max_tokens"), (4, "domain")]
+    "kind, message",
+    [
+        (0, "retention_ratio"),
+        (1, "retention_ratio"),
+        (2, ""),
+        (3, "max_tokens"),
+        (4, "domain"),
+        (5, "max_pixels"),
+    ],
 )
 def test_a_malformed_request_gets_a_reason(alone: httpx.Client, kind: int, message: str) -> None:
     status, text, _ = ask(alone, malformed(kind))
@@ -153,7 +176,7 @@ def test_two_hundred_requests_some_malformed(alone: httpx.Client, answers: Any) 
     sent = []
     for number in range(200):
         wrong = number % 20 == 7
-        sent.append(malformed(number // 20 % 5) if wrong else bodies()[number % 36])
+        sent.append(malformed(number // 20 % 6) if wrong else bodies()[number % 36])
         expected.append(None if wrong else answers[number % 36])
     with ThreadPoolExecutor(16) as pool:
         got = list(pool.map(lambda body: ask(alone, body), sent))

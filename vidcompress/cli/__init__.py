@@ -1,4 +1,4 @@
-"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | app | serve | doctor | methods | models`.
+"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | app | serve | doctor | ...`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.

@@ -66,7 +66,9 @@ def item_budget(layout: Layout, share: Share, settings: CompressionConfig) -> It
     plan = visual_budget(layout, sent, ratio=ratio, separators=settings.resolved_separators)
     count = plan.positions if _keeps_promises(settings) else _rehearsed(layout, plan, settings)
     if count < 1:
-        raise ArgumentError(f"a budget of {positions} of {length} tokens leaves none with these separators; raise it")
+        raise ArgumentError(
+            f"a budget of {positions} of {length} tokens leaves none with these separators; raise it"
+        )
     return ItemBudget(count, plan)
 
 
@@ -100,13 +102,15 @@ def _rehearsed(layout: Layout, plan: VisualBudget, settings: CompressionConfig) 
     for seed in (0, 1):
         generator = torch.Generator().manual_seed(seed)
         features = torch.randn(len(layout), _REHEARSED_WIDTH, generator=generator)
-        needed = {item for has_cls in (True, False) for item in settings.method.needs(layout.modality, has_cls)}
+        needed = {
+            item for has_cls in (True, False) for item in settings.method.needs(layout.modality, has_cls)
+        }
         evidence = {item: torch.rand(len(layout), generator=generator) for item in needed}
         (chosen,) = choose([VisualTokens(features, layout, evidence)], [plan], settings.method)
         counts.add(len(chosen.source))
     if len(counts) > 1:
         raise ArgumentError(
-            f"method={settings.method.name!r} sends {min(counts)} or {max(counts)} tokens by the features, and vLLM needs "
-            "one number before them; use a method that meets its budget"
+            f"method={settings.method.name!r} sends {min(counts)} or {max(counts)} tokens by the features, and vLLM "
+            "needs one number before them; use a method that meets its budget"
         )
     return counts.pop()

@@ -39,7 +39,9 @@ def choose(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget], method
     Returns:
         One choice per item.
     """
-    taken = [_without_frames(one, method.frames(one.layout, plan)) for one, plan in zip(tokens, plans, strict=True)]
+    taken = [
+        _without_frames(one, method.frames(one.layout, plan)) for one, plan in zip(tokens, plans, strict=True)
+    ]
     batch = VisualBatch(taken)
     with torch.no_grad(), batch.full_precision():
         serves = taken[0].layout.modality in method.modalities

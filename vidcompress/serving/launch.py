@@ -17,7 +17,7 @@ from vidcompress.loading.checkpoint import read_json
 from vidcompress.loading.distribution import how_to_install
 from vidcompress.loading.load import resolve
 from vidcompress.serving.plugin import hf_overrides
-from vidcompress.serving.settings import SERVED
+from vidcompress.serving.settings import ONLY_BUDGETS, SERVED
 
 MODULE = "vllm.entrypoints.openai.api_server"
 NOWHERE = "nowhere.invalid"
@@ -38,6 +38,7 @@ class ServerOptions:
         max_model_len: longest prompt and answer together, in tokens; None for 8192, or what the model was made
             for, or half of that where positions have axes.
         max_images, max_clips: most pictures and clips of one request.
+        request_budgets: whether a request may state a budget of its own.
         media_domains: hosts that media may be fetched from; none by default, so that requests carry their media.
         tensor_parallel: ranks that the model is split over.
         data_parallel: copies of the model.
@@ -53,6 +54,7 @@ class ServerOptions:
     max_model_len: int | None = None
     max_images: int = 8
     max_clips: int = 1
+    request_budgets: bool = True
     media_domains: tuple[str, ...] = ()
     tensor_parallel: int = 1
     data_parallel: int = 1
@@ -81,7 +83,11 @@ def read_config_file(model: str) -> tuple[str, int]:
     """
     config = read_json(model, "config.json", {}) or {}
     text = config.get("text_config")
-    longest = text.get("max_position_embeddings") if isinstance(text, dict) else config.get("max_position_embeddings")
+    longest = (
+        text.get("max_position_embeddings")
+        if isinstance(text, dict)
+        else config.get("max_position_embeddings")
+    )
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise UnsupportedModelError(
@@ -107,7 +113,9 @@ def server_command(
         UnsupportedModelError: a model that is not served.
     """
     if further and not further[0].startswith("-"):
-        raise ArgumentError(f"{shown(further[0])} is no argument; the model comes first, and vLLM's arguments behind --")
+        raise ArgumentError(
+            f"{shown(further[0])} is no argument; the model comes first, and vLLM's arguments behind --"
+        )
     for argument in further:
         name = argument.partition("=")[0]
         if name in _OURS:
@@ -116,20 +124,33 @@ def server_command(
             )
     source = resolve(model)
     architecture, longest = read_config_file(source)
-    overrides = hf_overrides(architecture, **plain_settings(config))
+    strict = {ONLY_BUDGETS: True} if options.request_budgets else {}
+    overrides = hf_overrides(architecture, **plain_settings(config), **strict)
     if options.pipeline_parallel > 1 and SERVED[architecture].axes > 1:
         raise ArgumentError(
-            f"pipeline_parallel={options.pipeline_parallel} cannot go with {architecture}, whose positions have axes that "
-            "later stages do not get; use tensor_parallel"
+            f"pipeline_parallel={options.pipeline_parallel} cannot go with {architecture}, whose positions have "
+            "axes that later stages do not get; use tensor_parallel"
         )
     if SERVED[architecture].axes > 1:
         longest //= 2  # positions may run ahead of the tokens sent
     length = min(MAX_MODEL_LEN, longest) if options.max_model_len is None else options.max_model_len
     limits = {"image": options.max_images, "video": options.max_clips}
-    command = [sys.executable, "-m", MODULE, "--model", source, "--host", options.host, "--port", str(options.port)]
+    command = [
+        sys.executable,
+        "-m",
+        MODULE,
+        "--model",
+        source,
+        "--host",
+        options.host,
+        "--port",
+        str(options.port),
+    ]
     command += ["--hf-overrides", json.dumps(overrides), "--max-model-len", str(length)]
     command += ["--limit-mm-per-prompt", json.dumps(limits)]
     command += ["--allowed-media-domains", *(options.media_domains or (NOWHERE,))]
+    # vLLM drops every argument of a request's processor without this; the plugin takes budgets alone.
+    command += ["--trust-request-mm-kwargs"] if options.request_budgets else []
     for name, value in (
         ("--tensor-parallel-size", options.tensor_parallel),
         ("--data-parallel-size", options.data_parallel),
@@ -141,12 +162,14 @@ def server_command(
 
 
 def plain_settings(config: CompressionConfig) -> dict[str, Any]:
-    """Return a configuration as the keyword arguments that `hf_overrides` takes, in types of JSON, defaults left out."""
+    """Return a configuration as keyword arguments of `hf_overrides`, in types of JSON, defaults left out."""
     values, plain = config.to_dict(), CompressionConfig("none").to_dict()
     kept = {
         name: value
         for name, value in values.items()
-        if name not in ("version", "method", "options") and value is not None and (value != plain[name] or name == "retention_ratio")
+        if name not in ("version", "method", "options")
+        and value is not None
+        and (value != plain[name] or name == "retention_ratio")
     }
     return {"method": values["method"], **values["options"], **kept}
 
@@ -162,10 +185,14 @@ def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     names = [point.name for point in entry_points(group="vllm.general_plugins")]
     if "vidcompress" not in names:
-        raise UnsupportedModelError(f"vLLM finds no plugin of vidcompress; install the package: {how_to_install('vllm')}")
+        raise UnsupportedModelError(
+            f"vLLM finds no plugin of vidcompress; install the package: {how_to_install('vllm')}"
+        )
     allowed = environment.get("VLLM_PLUGINS")
     if allowed is not None and "vidcompress" not in allowed.split(","):
-        raise UnsupportedModelError(f"VLLM_PLUGINS={allowed!r} leaves vidcompress out; add it, or unset the variable")
+        raise UnsupportedModelError(
+            f"VLLM_PLUGINS={allowed!r} leaves vidcompress out; add it, or unset the variable"
+        )
     bounds = {
         "VLLM_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
         "VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB": str(MAX_DOWNLOAD_MB),

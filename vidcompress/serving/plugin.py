@@ -1,6 +1,6 @@
 """Plugin of vLLM: registers the models that compress, under names of their own, so that it is off unless one is named.
 
-A name is that of the stock architecture with `Vidcompress` before it. `hf_overrides` chooses it, and holds the settings.
+A name is that of the stock architecture with `Vidcompress` before it; `hf_overrides` chooses it and has the settings.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def register() -> None:
         name = PREFIX + stock
         if name not in present:
             ModelRegistry.register_model(name, f"vidcompress.serving.engine.{served.model_type}:{name}")
-        if stock in MODELS_CONFIG_MAP:  # what vLLM settles by the name of an architecture, such as caches of hybrids
+        if (
+            stock in MODELS_CONFIG_MAP
+        ):  # what vLLM settles by the name of an architecture, such as caches of hybrids
             MODELS_CONFIG_MAP.setdefault(name, MODELS_CONFIG_MAP[stock])
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from vidcompress.adapters.traits import encoder_has_cls
+from vidcompress.checks import flag
 from vidcompress.core.budget import Budget
 from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.layout import Modality
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 KEY = "vidcompress"
 """Key of `hf_overrides` that holds the settings; the same key of a processed request holds its share."""
+ONLY_BUDGETS = "only_budgets"
+"""Key beside the settings: whether requests may state a budget, and nothing else of the processor."""
 BUDGETS = ("retention_ratio", "max_tokens")
 """Names in a request's `mm_processor_kwargs` that change its budget."""
 _LAYERS = (-1, "features")
@@ -86,15 +89,15 @@ def read_settings(values: Any, served: Served) -> CompressionConfig:
             f"hf_overrides['{KEY}']={shown(values)}: must be a mapping such as "
             "{'method': 'globalcom2', 'retention_ratio': 0.25}, beside the architecture that compresses"
         )
-    settings = read_config(dict(values))
+    settings = read_config({name: value for name, value in values.items() if name != ONLY_BUDGETS})
     default = CompressionConfig("none")
     for name in _UNREAD:
         if getattr(settings, name) != getattr(default, name):
             raise ArgumentError(f"{name} cannot go with vLLM, which does not read it; leave it out")
     if settings.policy != "exact":
         raise ArgumentError(
-            f"policy={settings.policy!r} cannot go with vLLM: its counts may depend on the pixels, and the engine needs "
-            "them before; use 'exact'"
+            f"policy={settings.policy!r} cannot go with vLLM: its counts may depend on the pixels, and the engine "
+            "needs them before; use 'exact'"
         )
     _check_method(settings, served)
     return _positions(_without_mass(settings), served)
@@ -110,8 +113,8 @@ def _check_method(settings: CompressionConfig, served: Served) -> None:
     taken = [modality for modality in served.modalities if modality in method.modalities]
     if not taken:
         raise ArgumentError(
-            f"method={method.name!r} takes no {' and no '.join(f'{kind}s' for kind in served.modalities)}, which is all "
-            f"that {served.model_type} is served with; use 'globalcom2'"
+            f"method={method.name!r} takes no {' and no '.join(f'{kind}s' for kind in served.modalities)}, which "
+            f"is all that {served.model_type} is served with; use 'globalcom2'"
         )
     for modality in taken:
         for item in method.needs(modality, served.has_cls):
@@ -149,8 +152,8 @@ def _positions(settings: CompressionConfig, served: Served) -> CompressionConfig
     only = "contiguous" if served.axes == 1 else "original"
     if settings.positions not in (None, only):
         raise ArgumentError(
-            f"positions={settings.positions!r} cannot go with vLLM's {served.model_type}, whose positions are {only!r}; "
-            "leave it out"
+            f"positions={settings.positions!r} cannot go with vLLM's {served.model_type}, whose positions are "
+            f"{only!r}; leave it out"
         )
     if settings.resolved_positions != only:
         logger.warning("method %r runs with positions=%r, those of the engine", settings.method.name, only)
@@ -209,15 +212,32 @@ def read_share(text: str) -> Share:
     return Share(None, int(tokens), int(whole))
 
 
-def request_budget(values: Mapping[str, Any], settings: CompressionConfig) -> Budget:
+def only_budgets(values: Mapping[str, Any]) -> bool:
+    """Return whether requests may state a budget and nothing else, from what `read_settings` takes.
+
+    Raises:
+        ArgumentError: neither True nor False.
+    """
+    return flag(ONLY_BUDGETS, values.get(ONLY_BUDGETS, False))
+
+
+def request_budget(values: Mapping[str, Any], settings: CompressionConfig, *, strict: bool = False) -> Budget:
     """Return the budget of a request: its own, or that of the engine.
 
     Args:
         values: its `mm_processor_kwargs`.
         settings: of the engine.
+        strict: whether it may state nothing else.
 
     Raises:
+        ArgumentError: something else is stated.
         BudgetError: a budget out of range, or two.
     """
+    for name in values:
+        if strict and name not in BUDGETS:
+            raise ArgumentError(
+                f"{shown(name)} in mm_processor_kwargs: this server takes {' and '.join(BUDGETS)} of a request, "
+                "for other arguments change what its memory was sized for; leave it out"
+            )
     own = {name: values[name] for name in BUDGETS if values.get(name) is not None}
     return Budget(**own) if own else settings.budget

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from vidcompress.cli.options import COMPRESSION, MODEL, MethodOption, Separators, compression_config, read_options
+from vidcompress.cli.options import (
+    COMPRESSION,
+    MODEL,
+    MethodOption,
+    Separators,
+    compression_config,
+    read_options,
+)
 
 SERVER, PARALLEL = "Server", "Parallel"
 
@@ -53,6 +60,14 @@ def serve_model(
     ] = None,
     max_images: Annotated[int, typer.Option(help="Most pictures in a request.", rich_help_panel=SERVER)] = 8,
     max_clips: Annotated[int, typer.Option(help="Most clips in a request.", rich_help_panel=SERVER)] = 1,
+    request_budgets: Annotated[
+        bool,
+        typer.Option(
+            "--request-budgets/--no-request-budgets",
+            help="A request may state a budget of its own.",
+            rich_help_panel=SERVER,
+        ),
+    ] = True,
     media_domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +114,7 @@ def serve_model(
         max_model_len=max_model_len,
         max_images=max_images,
         max_clips=max_clips,
+        request_budgets=request_budgets,
         media_domains=tuple(media_domain or ()),
         tensor_parallel=tensor_parallel,
         data_parallel=data_parallel,

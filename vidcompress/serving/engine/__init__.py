@@ -1,1 +1,1 @@
-"""Models and processors of vLLM that compress: subclasses of its own, one module per family; importing one needs vllm."""
+"""Models and processors of vLLM that compress: subclasses of its own, a module per family; each imports vllm."""

@@ -1,4 +1,4 @@
-"""CLS evidence of CLIP in vLLM, which builds its encoder no further than the features: the layers behind, for scores alone."""
+"""CLS evidence of CLIP in vLLM, which builds the encoder no further than the features: further layers for scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidcompress.core.tokens import Evidence, Quantity
 
 
 class ScoringEncoder(nn.Module):
-    """Encoder layers that also gives scores: those that vLLM built, and further ones where the scores are of a later one.
+    """Encoder that also gives scores: the layers that vLLM built, and further ones where the scores are of a later one.
 
     Args:
         layers: those that vLLM built, whose last output is the features.
@@ -24,13 +24,20 @@ class ScoringEncoder(nn.Module):
     """
 
     def __init__(
-        self, layers: nn.ModuleList, config: Any, evidence: Evidence, quant_config: Any = None, prefix: str = ""
+        self,
+        layers: nn.ModuleList,
+        config: Any,
+        evidence: Evidence,
+        quant_config: Any = None,
+        prefix: str = "",
     ) -> None:
         super().__init__()
         self.features_after, self.quantity = len(layers), evidence.quantity
         self.scored = len(layers) - 1 if evidence.layer == "features" else int(config.num_hidden_layers) - 1
         behind = [
-            CLIPEncoderLayer(config, quant_config, prefix=f"{prefix}.layers.{number}", attn_cls=MMEncoderAttention)
+            CLIPEncoderLayer(
+                config, quant_config, prefix=f"{prefix}.layers.{number}", attn_cls=MMEncoderAttention
+            )
             for number in range(len(layers), self.scored + 1)
         ]
         self.layers = nn.ModuleList([*layers, *behind])
@@ -39,7 +46,9 @@ class ScoringEncoder(nn.Module):
     def forward(self, inputs_embeds: Tensor, return_all_hidden_states: bool) -> Tensor:
         """Return the features (view, token, C), and keep the scores (view, patch) until `taken`."""
         if return_all_hidden_states:
-            raise RuntimeError("scores of several feature layers are not served; this is a mistake, please report it")
+            raise RuntimeError(
+                "scores of several feature layers are not served; this is a mistake, please report it"
+            )
         hidden = features = inputs_embeds
         for number, layer in enumerate(self.layers):
             if number == self.scored:
@@ -78,4 +87,5 @@ def cls_scores(layer: Any, hidden: Tensor, quantity: Quantity) -> Tensor:
         summed = (logits if quantity == "cls_logits" else logits.softmax(-1)).sum(1)
     if attention.tp_size > 1:
         summed = tensor_model_parallel_all_reduce(summed)
-    return summed[:, 1:] / attention.num_heads
+    scores: Tensor = summed[:, 1:] / attention.num_heads
+    return scores

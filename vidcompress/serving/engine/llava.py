@@ -1,4 +1,4 @@
-"""LLaVA families in vLLM: layouts from the sizes of pictures and the frames of clips, and the choice after the encoder."""
+"""LLaVA families in vLLM: layouts from sizes of pictures and frames of clips, and the choice after the encoder."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ class LlavaProcessor(CompressingProcessor):
     def _own(self) -> LlavaLayouts:
         return LlavaLayouts(self.info.ctx.model_config.hf_config, self.served.model_type)
 
-    def layouts(self, items: MultiModalDataItems, processed: Mapping[str, Any]) -> dict[Modality, list[Layout]]:
+    def layouts(
+        self, items: MultiModalDataItems, processed: Mapping[str, Any]
+    ) -> dict[Modality, list[Layout]]:
         found: dict[Modality, list[Layout]] = {"image": [], "video": []}
         if "image" in items:
             images = items["image"]
@@ -103,7 +105,10 @@ class CompressingLlava:
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         config = vllm_config.model_config.hf_config
         abilities = served_with(self.served, config)
-        self.has_cls, self.compression = abilities.has_cls, read_settings(getattr(config, KEY, None), abilities)
+        self.has_cls, self.compression = (
+            abilities.has_cls,
+            read_settings(getattr(config, KEY, None), abilities),
+        )
         self.item_layouts = LlavaLayouts(config, self.served.model_type)
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -118,7 +123,9 @@ class CompressingLlava:
             sent += compressed(features, layouts, budgets[kind], evidence, self.compression)
         return tuple(sent)
 
-    def encoded(self, kind: Modality, inputs: dict[str, Any]) -> tuple[list[Tensor], list[dict[Evidence, Tensor]]]:
+    def encoded(
+        self, kind: Modality, inputs: dict[str, Any]
+    ) -> tuple[list[Tensor], list[dict[Evidence, Tensor]]]:
         """Encode items of one modality as the stock model does.
 
         Returns:
@@ -181,7 +188,9 @@ def chosen_of(
                 f"method {settings.method.name!r} chose {len(one.source)} tokens of {layout}, whose placeholders are "
                 f"{budget.count}; the engine cannot go on, please report it"
             )
-    return [one._replace(features=one.features.to(own.dtype)) for one, own in zip(chosen, features, strict=True)]
+    return [
+        one._replace(features=one.features.to(own.dtype)) for one, own in zip(chosen, features, strict=True)
+    ]
 
 
 def _listed(rows: Any) -> list[list[int]]:

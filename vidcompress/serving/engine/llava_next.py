@@ -20,7 +20,7 @@ from vidcompress.serving.engine.llava import TOWER, CompressingLlava, LlavaProce
 from vidcompress.serving.settings import SERVED
 
 
-class NextProcessor(LlavaProcessor, stock.LlavaNextMultiModalProcessor):  # type: ignore[type-arg]
+class NextProcessor(LlavaProcessor, stock.LlavaNextMultiModalProcessor):
     """vLLM's processor of LLaVA-NeXT, with budgets."""
 
     served = SERVED["LlavaNextForConditionalGeneration"]

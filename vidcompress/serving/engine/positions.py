@@ -1,8 +1,8 @@
 """Positions of kept tokens in models whose positions have axes: they travel beside the features, as further columns.
 
 The engine asks for the positions of a prompt before anything is encoded, when it is not known which tokens are kept. It
-gets those of text, and one base for all tokens of an item. What each kept token adds to the base goes with its features,
-as digits, and is added before the language model runs.
+gets those of text, and one base for all tokens of an item. What each kept token adds to the base goes with its
+features, as digits, and is added before the language model runs.
 """
 
 from __future__ import annotations
@@ -49,12 +49,11 @@ def to_columns(positions: Tensor, dtype: torch.dtype) -> Tensor:
 def from_columns(columns: Tensor) -> Tensor:
     """Read what `to_columns` wrote: (3, n) int64."""
     place = torch.tensor([DIGIT**power for power in range(DIGITS)], device=columns.device)
-    return (columns.to(torch.int64).unflatten(1, (AXES, DIGITS)) * place).sum(-1).T
+    positions: Tensor = (columns.to(torch.int64).unflatten(1, (AXES, DIGITS)) * place).sum(-1).T
+    return positions
 
 
-def prompt_positions(
-    length: int, items: Sequence[tuple[int, int, int]]
-) -> tuple[Tensor, int]:
+def prompt_positions(length: int, items: Sequence[tuple[int, int, int]]) -> tuple[Tensor, int]:
     """Return the positions of a prompt in which all tokens of an item stand at its base.
 
     Args:

@@ -1,4 +1,4 @@
-"""Processor of compressed items: the budget of each joins its pixels, and its placeholders are as many as will be sent."""
+"""Processor of compressed items: the budget of each joins its pixels, its placeholders are as many as will be sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.serving.budgets import item_budget
-from vidcompress.serving.settings import BUDGETS, KEY, Served, Share, read_settings, read_share, request_budget, served_with
+from vidcompress.serving.settings import (
+    BUDGETS,
+    KEY,
+    Served,
+    Share,
+    only_budgets,
+    read_settings,
+    read_share,
+    request_budget,
+    served_with,
+)
 
 MODALITIES: tuple[Modality, ...] = ("image", "video")
 
@@ -47,8 +57,8 @@ class CompressingProcessor:
         for name in (*BUDGETS, KEY):
             if name in own:
                 raise ArgumentError(
-                    f"{name} in the engine's mm_processor_kwargs is not read; put it into hf_overrides['{KEY}'], or into "
-                    "the mm_processor_kwargs of a request"
+                    f"{name} in the engine's mm_processor_kwargs is not read; put it into hf_overrides['{KEY}'], "
+                    "or into the mm_processor_kwargs of a request"
                 )
 
     @cached_property
@@ -68,11 +78,15 @@ class CompressingProcessor:
         """
         raise NotImplementedError
 
-    def layouts(self, items: MultiModalDataItems, processed: Mapping[str, Any]) -> dict[Modality, list[Layout]]:
+    def layouts(
+        self, items: MultiModalDataItems, processed: Mapping[str, Any]
+    ) -> dict[Modality, list[Layout]]:
         """Return the layout of each item, from what the processor of transformers made of it."""
         raise NotImplementedError
 
-    def placeholders(self, modality: Modality, count: int, item: Mapping[str, Any], update: PromptUpdate) -> Any:
+    def placeholders(
+        self, modality: Modality, count: int, item: Mapping[str, Any], update: PromptUpdate
+    ) -> Any:
         """Return what stands for an item in the prompt.
 
         Args:
@@ -101,7 +115,8 @@ class CompressingProcessor:
                 f"{KEY}={shown(values[KEY])} in mm_processor_kwargs: a request states {' or '.join(BUDGETS)}; the rest "
                 "is the engine's"
             )
-        budget = request_budget(values, self.settings)
+        own = getattr(self.info.ctx.model_config.hf_config, KEY)
+        budget = request_budget(values, self.settings, strict=only_budgets(own))
         values = {name: value for name, value in values.items() if name not in BUDGETS}
         _refuse_embeddings(inputs.mm_data_items)
         share = Share(budget.ratio)
@@ -118,7 +133,8 @@ class CompressingProcessor:
         algorithm, method = self.info.ctx.get_mm_config().mm_hasher_algorithm, repr(self.settings)
         return {
             modality: [
-                MultiModalHasher.hash_kwargs(algorithm, mm_hash=own, share=str(share), method=method) for own in of_kind
+                MultiModalHasher.hash_kwargs(algorithm, mm_hash=own, share=str(share), method=method)
+                for own in of_kind
             ]
             for modality, of_kind in hashes.items()
         }
@@ -138,7 +154,9 @@ class CompressingProcessor:
                 processed[field_of(modality)] = torch.stack(rows)
         return processed
 
-    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _get_mm_fields_config(
+        self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
         values, _ = _apart(hf_processor_mm_kwargs)
         fields = dict(super()._get_mm_fields_config(hf_inputs, values))  # type: ignore[misc]
         own = {field_of(kind): MultiModalFieldConfig.batched(kind, keep_on_cpu=True) for kind in MODALITIES}

@@ -37,7 +37,7 @@ KEYS: Mapping[Modality, tuple[str, ...]] = {
 }
 
 
-def item_layout(modality: Modality, grid: tuple[int, int, int], merge: int) -> Layout:
+def item_layout(modality: Modality, grid: tuple[int, ...], merge: int) -> Layout:
     """Return the layout of an item with a grid of patches."""
     rows, cols = grid[1] // merge, grid[2] // merge
     if modality == "image":
@@ -51,7 +51,7 @@ def _image_layout(rows: int, cols: int) -> Layout:
 
 
 @dataclass
-class Placed(PromptUpdateDetails):  # type: ignore[misc]
+class Placed(PromptUpdateDetails):
     """Placeholders of an item.
 
     Attributes:
@@ -128,8 +128,8 @@ class QwenProcessor(CompressingProcessor):
         mm_config = self.info.ctx.get_mm_config()
         if mm_config.video_pruning_rate:
             raise ArgumentError(
-                f"video_pruning_rate={mm_config.video_pruning_rate} cannot go with vidcompress, which would prune twice; "
-                "leave one out"
+                f"video_pruning_rate={mm_config.video_pruning_rate} cannot go with vidcompress, which would prune "
+                "twice; leave one out"
             )
         processor = self.info.get_hf_processor()
         image, video = processor.image_processor, processor.video_processor
@@ -137,8 +137,8 @@ class QwenProcessor(CompressingProcessor):
             one, other = (list(getattr(x, name)) for x in (image, video))
             if one != other and getattr(mm_config, "mm_device_do_normalize", False):
                 raise ArgumentError(
-                    f"{name} of pictures is {one} and of clips {other}: vLLM normalises both by the first; start it with "
-                    "mm_device_do_normalize=False"
+                    f"{name} of pictures is {one} and of clips {other}: vLLM normalises both by the first; start "
+                    "it with mm_device_do_normalize=False"
                 )
 
     @cached_property
@@ -146,7 +146,9 @@ class QwenProcessor(CompressingProcessor):
         config = self.info.ctx.model_config.hf_config
         return QwenItems(config, self.info.get_tokenizer(), type(self).replace_clip)
 
-    def layouts(self, items: MultiModalDataItems, processed: Mapping[str, Any]) -> dict[Modality, list[Layout]]:
+    def layouts(
+        self, items: MultiModalDataItems, processed: Mapping[str, Any]
+    ) -> dict[Modality, list[Layout]]:
         merge = self._items.merge
         return {
             kind: [item_layout(kind, tuple(grid), merge) for grid in processed[f"{kind}_grid_thw"].tolist()]
@@ -158,8 +160,8 @@ class QwenProcessor(CompressingProcessor):
     def raw_lengths(self, items: MultiModalDataItems, values: Mapping[str, Any]) -> list[int]:
         if items.get("video"):
             raise ArgumentError(
-                "max_tokens cannot be split over a clip and other items, for how many frames a clip has is known later; "
-                "use retention_ratio"
+                "max_tokens cannot be split over a clip and other items, for how many frames a clip has is known "
+                "later; use retention_ratio"
             )
         sizes = [items["image"].get_image_size(number) for number in range(len(items["image"]))]
         processor = self.info.get_image_processor()
@@ -196,8 +198,9 @@ class QwenProcessor(CompressingProcessor):
         limit = self.rope_factor * int(model.hf_text_config.max_position_embeddings)
         if model.max_model_len + delta > limit:
             raise ArgumentError(
-                f"positions of this prompt could reach {model.max_model_len + delta}, beyond the {limit} of the model: its "
-                f"items stand for {delta} more positions than they send; lower max_model_len of the engine, or keep more"
+                f"positions of this prompt could reach {model.max_model_len + delta}, beyond the {limit} of the "
+                f"model: its items stand for {delta} more positions than they send; lower max_model_len of the "
+                "engine, or keep more"
             )
         return ids, placed
 
@@ -211,22 +214,24 @@ class CompressingQwen:
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "model") -> None:
         if vllm_config.parallel_config.pipeline_parallel_size > 1:
             raise ArgumentError(
-                "pipeline_parallel_size must be 1 for models whose positions have axes: later ranks would get positions "
-                "of uncompressed tokens; use tensor_parallel_size"
+                "pipeline_parallel_size must be 1 for models whose positions have axes: later ranks would get "
+                "positions of uncompressed tokens; use tensor_parallel_size"
             )
         if vllm_config.speculative_config is not None:
             raise ArgumentError(
-                "speculative_config cannot go with models whose positions have axes: a drafter would get other positions; "
-                "leave it out"
+                "speculative_config cannot go with models whose positions have axes: a drafter would get other "
+                "positions; leave it out"
             )
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         model = vllm_config.model_config
         self.compression = read_settings(getattr(model.hf_config, KEY, None), self.served)
-        self.item_offsets = Offsets(vllm_config.scheduler_config.max_num_batched_tokens, _device_of(vllm_config))
+        self.item_offsets = Offsets(
+            vllm_config.scheduler_config.max_num_batched_tokens, _device_of(vllm_config)
+        )
         self.compressed_items = QwenItems(model.hf_config, _tokenizer(model), type(self).replace_clip)
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:
-        """Encode items and keep of each the tokens that its placeholders stand for, with their positions beside them."""
+        """Encode items; keep of each the tokens that its placeholders stand for, with their positions beside them."""
         budgets = {kind: kwargs.pop(field_of(kind), None) for kind in MODALITIES}
         sent: list[Tensor] = []
         for kind in [kind for key in kwargs for kind in MODALITIES if key == KEYS[kind][0]]:
@@ -235,10 +240,17 @@ class CompressingQwen:
             sent += self._kept(kind, inputs, list(whole), budgets[kind])
         return tuple(sent)
 
-    def _kept(self, kind: Modality, inputs: Mapping[str, Any], whole: list[Tensor], rows: Any) -> list[Tensor]:
-        items = [{name: value[number] for name, value in inputs.items() if name != KEYS[kind][0]} for number in range(len(whole))]
+    def _kept(
+        self, kind: Modality, inputs: Mapping[str, Any], whole: list[Tensor], rows: Any
+    ) -> list[Tensor]:
+        items = [
+            {name: value[number] for name, value in inputs.items() if name != KEYS[kind][0]}
+            for number in range(len(whole))
+        ]
         merge, width = self.compressed_items.merge, int(self.config.vision_config.out_hidden_size)  # type: ignore[attr-defined]
-        layouts = [item_layout(kind, tuple(int(n) for n in item[f"{kind}_grid_thw"]), merge) for item in items]
+        layouts = [
+            item_layout(kind, tuple(int(n) for n in item[f"{kind}_grid_thw"]), merge) for item in items
+        ]
         main = [one[:, :width] for one in whole]
         deep = [tuple(one[:, width:].split(width, dim=1)) if one.shape[1] > width else () for one in whole]
         chosen = chosen_of(main, layouts, rows, [{} for _ in whole], self.compression, deep)
@@ -272,21 +284,29 @@ class CompressingQwen:
             rows = list(multimodal_embeddings)
             self.item_offsets.put(torch.cat([one[:, -COLUMNS:] for one in rows]), is_multimodal)
             multimodal_embeddings = tuple(one[:, :-COLUMNS] for one in rows)
-        return super().embed_input_ids(  # type: ignore[misc]
+        embedded: Tensor = super().embed_input_ids(  # type: ignore[misc]
             input_ids, multimodal_embeddings, is_multimodal=is_multimodal
         )
+        return embedded
 
     def get_mrope_input_positions(self, input_tokens: list[int], mm_features: Any) -> tuple[Tensor, int]:
         """Return positions of a prompt: exact for text, the base of its item for every other token."""
         items = []
         for feature in sorted(mm_features, key=lambda one: one.mm_position.offset):
-            values = {name: feature.data[name].data for name in KEYS[feature.modality] if name in feature.data}
+            values = {
+                name: feature.data[name].data for name in KEYS[feature.modality] if name in feature.data
+            }
             extent = self.compressed_items.positions(feature.modality, values).extent
             items.append((feature.mm_position.offset, feature.mm_position.length, extent))
         return prompt_positions(len(input_tokens), items)
 
     def forward(
-        self, input_ids: Any, positions: Tensor, intermediate_tensors: Any = None, inputs_embeds: Any = None, **kwargs: Any
+        self,
+        input_ids: Any,
+        positions: Tensor,
+        intermediate_tensors: Any = None,
+        inputs_embeds: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Run the language model at the positions of the uncompressed prompt."""
         positions = self.item_offsets.add_to(positions)

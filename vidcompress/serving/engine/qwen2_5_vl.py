@@ -19,7 +19,9 @@ class Qwen25VLProcessor(QwenProcessor, stock.Qwen2_5_VLMultiModalProcessor):
 @MULTIMODAL_REGISTRY.register_processor(
     Qwen25VLProcessor, info=stock.Qwen2_5_VLProcessingInfo, dummy_inputs=stock.Qwen2_5_VLDummyInputsBuilder
 )
-class VidcompressQwen2_5_VLForConditionalGeneration(CompressingQwen, stock.Qwen2_5_VLForConditionalGeneration):
+class VidcompressQwen2_5_VLForConditionalGeneration(
+    CompressingQwen, stock.Qwen2_5_VLForConditionalGeneration
+):
     """vLLM's Qwen2.5-VL, which sends the tokens that a method keeps."""
 
     served = SERVED["Qwen2_5_VLForConditionalGeneration"]
