@@ -154,4 +154,4 @@ release-check: $(STAMP)  ## build wheel and sdist, check what they say and hold,
 
 clean:  ## remove what make made (environments stay; delete .venv* to be rid of those)
 	rm -rf dist build docs/_build runs/release .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -not -path './.vllm/*' -prune -exec rm -rf {} +

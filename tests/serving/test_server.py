@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,10 +188,42 @@ def test_two_hundred_requests_some_malformed(alone: httpx.Client, answers: Any) 
     assert alone.get("/health").status_code == 200
 
 
-@pytest.mark.parametrize("option", ["--tensor-parallel", "--data-parallel"])
-def test_two_processes_answer_as_one(folder: Path, answers: Any, option: str) -> None:
-    with server(folder / f"{option}.log", option, "2", cores="0|1") as client, ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda body: ask(client, body), bodies())) == answers
+def test_two_copies_answer_as_one(folder: Path, answers: Any) -> None:
+    with server(folder / "copies.log", "--data-parallel", "2", cores="0|1") as client:
+        assert _at_once(client) == answers
+
+
+def test_two_halves_answer_as_one(folder: Path) -> None:
+    """The heads of the encoder are split, so that the evidence of the CLS token is summed over both."""
+    model = str(even_heads(folder / "next"))
+    with server(folder / "whole.log", model=model) as client:
+        expected = _at_once(client)
+    assert all(status == 200 for status, _, _ in expected) and len({text for _, text, _ in expected}) > 2
+    with server(folder / "halves.log", "--tensor-parallel", "2", model=model, cores="0|1") as client:
+        assert _at_once(client) == expected
+
+
+def even_heads(folder: Path) -> Path:
+    """A random LLaVA-NeXT with the tokenizer of tiny-next, whose encoder has a number of heads that two can share."""
+    import torch
+    from transformers import AutoConfig, LlavaNextForConditionalGeneration
+
+    source = ROOT / "models" / "tiny-next"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    config = AutoConfig.from_pretrained(source)
+    config.vision_config.hidden_size, config.vision_config.num_attention_heads = 128, 4
+    torch.manual_seed(0)
+    model = LlavaNextForConditionalGeneration(config)
+    with torch.no_grad():
+        for weight in model.parameters():  # larger than they come, so that answers depend on the pixels
+            weight.mul_(3.0 if weight.ndim > 1 else 1.0)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _at_once(client: httpx.Client) -> list[tuple[int, str, int]]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda body: ask(client, body), bodies()))
 
 
 def test_without_a_plugin_nothing_starts(monkeypatch: Any) -> None:
