@@ -1,8 +1,8 @@
 """Two operators that torchvision's Python code expects of its compiled part, which no torch without CUDA can load.
 
 `make serve-test` installs this as the environment's `sitecustomize`, for torchvision is imported in each of vLLM's
-processes, before any plugin. Only the declarations are made: calling an operator is still an error. Nothing happens where
-torch has CUDA, or torchvision is not imported.
+processes, before any plugin. Only the declarations are made: calling an operator is still an error. Nothing happens
+where torch has CUDA, or torchvision is not imported.
 """
 
 from __future__ import annotations

@@ -164,6 +164,8 @@ def server_command(
 def plain_settings(config: CompressionConfig) -> dict[str, Any]:
     """Return a configuration as keyword arguments of `hf_overrides`, in types of JSON, defaults left out."""
     values, plain = config.to_dict(), CompressionConfig("none").to_dict()
+    if config.retention_ratio is not None:
+        values["retention_ratio"] = float(config.retention_ratio)
     kept = {
         name: value
         for name, value in values.items()

@@ -85,8 +85,9 @@ class Offsets:
         self._held = torch.zeros(AXES, size, dtype=torch.int64, device=device)
 
     def _room(self, count: int) -> Tensor:
-        if count > self._held.shape[1]:
-            self._held = self._held.new_zeros(AXES, count)
+        missing = count - self._held.shape[1]
+        if missing > 0:
+            self._held = torch.nn.functional.pad(self._held, (0, missing))
         return self._held[:, :count]
 
     def put(self, columns: Tensor, mask: Tensor) -> None:
