@@ -104,7 +104,9 @@ def _rehearse(layout: Layout, plan: VisualBudget, settings: CompressionConfig) -
 @lru_cache(maxsize=4096)
 def _rehearsed(layout: Layout, plan: VisualBudget, settings: CompressionConfig) -> int:
     own = settings.method.exact and type(settings.method).__module__.startswith("vidcompress.methods")
-    if own and settings.method.sequential:  # seconds for long clips, of methods that the package's tests hold to this
+    if (
+        own and settings.method.sequential
+    ):  # seconds for long clips, of methods that the package's tests hold to this
         return plan.positions
     counts = {plan.positions} if own else set()  # of other methods two draws must agree
     for seed in range(1 if own else 2):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from vidcompress.checks import whole_number, word
+from vidcompress.checks import one_of, whole_number, word
 from vidcompress.core.config import CompressionConfig
 from vidcompress.errors import ArgumentError, UnsupportedModelError, shown
 from vidcompress.loading.checkpoint import read_json
@@ -25,6 +26,7 @@ NOWHERE = "nowhere.invalid"
 MAX_MODEL_LEN = 8192
 MAX_PIXELS = 50_000_000
 MAX_DOWNLOAD_MB = 64
+DTYPES = ("auto", "float32", "float16", "bfloat16")
 _OURS = ("--model", "--hf-overrides", "--host", "--port")
 
 
@@ -70,6 +72,13 @@ class ServerOptions:
             whole_number(name, getattr(self, name))
         for name in ("max_images", "max_clips"):
             whole_number(name, getattr(self, name), least=0)
+        for domain in self.media_domains:
+            if not isinstance(domain, str) or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", domain):
+                raise ArgumentError(
+                    f"media_domains has {shown(domain)}: must be the name of a host alone, such as images.example.org"
+                )
+        if self.dtype is not None:
+            one_of("dtype", self.dtype, DTYPES)
 
 
 def read_config_file(model: str) -> tuple[str, int]:
