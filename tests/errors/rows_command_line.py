@@ -857,7 +857,7 @@ ROWS += [
     serve("max_model_len", "--max-model-len", "0", message="must be a whole number"),
     serve("max_images", "--max-images", "-1", message="must be a whole number"),
     serve("max_clips", "--max-clips", "-1", message="must be a whole number"),
-    serve("request_budgets", "--request-budgets=5", message=TAKES_NO_VALUE),
+    serve("fixed_budget", "--fixed-budget=5", message=TAKES_NO_VALUE),
     serve("media_domain", "--media-domain", "http://a.org/x", message="must be the name of a host alone"),
     serve("tensor_parallel", "--tensor-parallel", "0", message="must be a whole number"),
     serve("data_parallel", "--data-parallel", "0", message="must be a whole number"),

@@ -60,14 +60,12 @@ def serve_model(
     ] = None,
     max_images: Annotated[int, typer.Option(help="Most pictures in a request.", rich_help_panel=SERVER)] = 8,
     max_clips: Annotated[int, typer.Option(help="Most clips in a request.", rich_help_panel=SERVER)] = 1,
-    request_budgets: Annotated[
+    fixed_budget: Annotated[
         bool,
         typer.Option(
-            "--request-budgets/--no-request-budgets",
-            help="A request may state a budget of its own.",
-            rich_help_panel=SERVER,
+            "--fixed-budget", help="Requests may state no budget of their own.", rich_help_panel=SERVER
         ),
-    ] = True,
+    ] = False,
     media_domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,7 +112,7 @@ def serve_model(
         max_model_len=max_model_len,
         max_images=max_images,
         max_clips=max_clips,
-        request_budgets=request_budgets,
+        request_budgets=not fixed_budget,
         media_domains=tuple(media_domain or ()),
         tensor_parallel=tensor_parallel,
         data_parallel=data_parallel,
