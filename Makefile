@@ -17,6 +17,11 @@ LMMS_NEEDS := datasets evaluate sacrebleu loguru tenacity pytablewriter
 OLDER_TRANSFORMERS := 5.18.0 5.23.0
 OVERLAYS := $(OLDER_TRANSFORMERS:%=.transformers-%/.installed)
 
+# vLLM pins another torch build and an older transformers than the rest, so it has an environment of its own. It is
+# installed without dependencies, since its CPU build names a torch that only some indexes have.
+SERVING := .vllm
+SERVING_PIP := $(SERVING)/bin/python -m pip install -qq --disable-pip-version-check
+
 # Two test processes with one torch thread each use two cores better than one process with two threads.
 JOBS ?= 2
 PYTEST_ARGS ?=
@@ -28,7 +33,7 @@ MASS_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy accuracy-mass bench bench-gpu release-check clean
+.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy accuracy-mass bench bench-gpu release-check serve-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -131,9 +136,23 @@ bench: $(STAMP)  ## measure on this CPU (half an hour) whether savings show, and
 bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS); code=$$?; $(BIN)/python scripts/bench_tables.py; exit $$code
 
+$(SERVING)/.installed: tests/serving/requirements.txt tests/serving/torchvision_schemas.py
+	@test -x $(SERVING)/bin/python || { echo "creating $(SERVING)"; $(PYTHON) -m venv $(SERVING); }
+	@echo "installing vLLM into $(SERVING) (a few minutes, 3 to 6 GB)"
+	@$(SERVING_PIP) $(TORCH)
+	@$(SERVING_PIP) --no-deps -r tests/serving/requirements.txt
+	@cp tests/serving/torchvision_schemas.py \
+		"$$($(SERVING)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py"
+	@$(SERVING_PIP) --no-deps -e .
+	@touch $@
+
+serve-test: $(SERVING)/.installed  ## serve small models by vLLM on the CPU, in an environment of its own
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=$(CURDIR) \
+		$(SERVING)/bin/python -m pytest -q -n $(JOBS) --dist loadfile tests/serving $(PYTEST_ARGS)
+
 release-check: $(STAMP)  ## build wheel and sdist, check what they say and hold, use the wheel on every Python 3.11 to 3.13 here
 	$(BIN)/python scripts/release_check.py --out runs/release
 
 clean:  ## remove what make made (environments stay; delete .venv* to be rid of those)
 	rm -rf dist build docs/_build runs/release .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -not -path './.vllm/*' -prune -exec rm -rf {} +

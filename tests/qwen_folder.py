@@ -35,10 +35,18 @@ TEMPLATE = (
 )
 
 
-def small_model(family: str) -> Any:
+SERVED: dict[str, Any] = dict(
+    hidden_size=128,
+    head_dim=32,
+    rope_parameters={"rope_type": "default", "mrope_section": [6, 5, 5], "rope_theta": 10000.0},
+)
+"""Sizes of the decoder that vLLM's kernels take, with a vision encoder of two heads of 32."""
+
+
+def small_model(family: str, *, served: bool = False) -> Any:
     """A random model of a family in float32 and eval mode, with the encoder's real patches and few of everything else.
 
-    Its vocabulary is that of `bytes_tokenizer`, so that it answers in bytes.
+    Its vocabulary is that of `bytes_tokenizer`, so that it answers in bytes. `served` has heads that vLLM takes.
     """
     tokenizer = cases.bytes_tokenizer()
     ids = {
@@ -72,6 +80,9 @@ def small_model(family: str) -> Any:
         patch_size=cases.PATCH[PIXELS[family]],
         out_hidden_size=32,
     )
+    if served:
+        text |= SERVED
+        vision |= {"hidden_size": 64, "out_hidden_size": 128}
     torch.manual_seed(0)
     if family == "qwen2_5_vl":
         del text["head_dim"]
@@ -82,6 +93,9 @@ def small_model(family: str) -> Any:
         text |= {"num_hidden_layers": 4, "head_dim": 16, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
         text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
         text["rope_parameters"] = {**text["rope_parameters"], "partial_rotary_factor": 0.5}
+        if served:
+            text |= {"head_dim": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128}
+            text["rope_parameters"]["mrope_section"] = [4, 2, 2]
         vision["num_position_embeddings"] = 64
         config = Qwen3_5Config(text_config=text, vision_config=vision, **ids)
         model = Qwen3_5ForConditionalGeneration(config)
@@ -99,9 +113,9 @@ def small_model(family: str) -> Any:
     return model.eval()
 
 
-def save_folder(path: Path, family: str) -> Path:
+def save_folder(path: Path, family: str, *, served: bool = False) -> Path:
     """Save model, tokenizer, template and processor files of a family; pictures become up to 20 tokens."""
-    small_model(family).save_pretrained(path)
+    small_model(family, served=served).save_pretrained(path)
     cases.bytes_tokenizer().save_pretrained(path)
     (path / "chat_template.jinja").write_text(TEMPLATE)
     pixels = PIXELS[family]

@@ -895,3 +895,35 @@ ROWS += [
     Words("app", "port", ("--port", "7860.5"), NOT_WHOLE),
     Words("app", "open_browser", ("--open=5",), TAKES_NO_VALUE, names="--open"),
 ]
+
+
+def serve(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
+    """A row of `serve` with a model."""
+    return Words("serve", parameter, ("tiny-qwen", "--dry-run", *words), message, code, names)
+
+
+ROWS += [
+    Words("serve", "model", (), "Missing argument"),
+    Words("serve", "model", ("no-such-model",), "tiny-onevision", names="no-such-model"),
+    serve("method", "--method", "globalcom3", message="globalcom2"),
+    serve("method", "--method", "fastv", message="it drops tokens inside the language model"),
+    serve("retention_ratio", "-r", "2", message="0 < R <= 1"),
+    serve("max_tokens", "--max-tokens", "0", message="must be an integer of at least 1"),
+    serve("max_tokens", "--max-tokens", "1.5", message=NOT_WHOLE),
+    serve("option", "--option", "tau", message="must look like NAME=VALUE"),
+    serve("option", "--option", "tua=5", message="has no option 'tua'"),
+    serve("separators", "--separators", "some", message=ONE_OF),
+    serve("host", "--host", "", message="must be a text that is not empty"),
+    serve("port", "--port", "0", message="must be a whole number from 1 to 65535"),
+    serve("max_model_len", "--max-model-len", "0", message="must be a whole number"),
+    serve("max_images", "--max-images", "-1", message="must be a whole number"),
+    serve("max_clips", "--max-clips", "-1", message="must be a whole number"),
+    serve("fixed_budget", "--fixed-budget=5", message=TAKES_NO_VALUE),
+    serve("media_domain", "--media-domain", "http://a.org/x", message="must be the name of a host alone"),
+    serve("tensor_parallel", "--tensor-parallel", "0", message="must be a whole number"),
+    serve("data_parallel", "--data-parallel", "0", message="must be a whole number"),
+    serve("pipeline_parallel", "--pipeline-parallel", "0", message="must be a whole number"),
+    serve("pipeline_parallel", "--pipeline-parallel", "2", message="whose positions have axes"),
+    serve("dtype", "--dtype", "float8", message=ONE_OF),
+    Words("serve", "dry_run", ("tiny-qwen", "--dry-run=5"), TAKES_NO_VALUE),
+]

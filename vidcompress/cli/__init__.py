@@ -29,6 +29,7 @@ from vidcompress.cli.listings import methods, models
 from vidcompress.cli.payoff.tune import tune
 from vidcompress.cli.results import results
 from vidcompress.cli.serve import serve
+from vidcompress.cli.serving.serve_model import serve_model
 from vidcompress.cli.suite import suite
 
 HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
@@ -70,6 +71,10 @@ EXAMPLES = {
         "vidcompress results runs/second --baseline runs/first --format latex",
     ),
     "app": ("vidcompress app", f"vidcompress app -m {HUB} \\\n    --port 8000 --open"),
+    "serve": (
+        "vidcompress serve tiny-onevision -r 0.25",
+        f"vidcompress serve {HUB} -r 0.25 \\\n    --tensor-parallel 2 -- --api-key SECRET",
+    ),
     "doctor": (
         "vidcompress doctor",
         f"vidcompress doctor -m {HUB} \\\n    --size 1280x720 -n 32",
@@ -97,11 +102,13 @@ for _name, _command in (
     ("tune", tune),
     ("results", results),
     ("app", serve),
+    ("serve", serve_model),
     ("doctor", doctor),
     ("methods", methods),
     ("models", models),
 ):
-    app.command(_name, cls=Command, epilog=examples(*EXAMPLES[_name]))(_command)
+    _passes_on = {"allow_extra_args": True} if _name == "serve" else None  # vLLM's arguments, behind --
+    app.command(_name, cls=Command, epilog=examples(*EXAMPLES[_name]), context_settings=_passes_on)(_command)
 app.add_typer(suite)
 
 

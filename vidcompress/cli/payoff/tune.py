@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -232,7 +231,7 @@ def _commands(tuning: Tuning, model: str | None) -> list[str]:
     ]
     # vLLM's attention takes no masses: what was found with them says nothing about a server.
     unchanged = read_config({"method": tuning.method, **chosen.budget}).resolved_mass == "off"
-    if unchanged and find_spec("vidcompress.serving") is not None:
+    if unchanged:
         served = ["vidcompress", "serve", model or DEFAULT_MODEL, "--method", tuning.method, *budget]
         commands.append(shlex.join(served))
     return commands

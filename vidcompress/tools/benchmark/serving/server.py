@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from typing import Any
 from vidcompress.errors import ArgumentError, UnsupportedInputError, one_line, shown
 from vidcompress.loading.distribution import how_to_install
 from vidcompress.loading.load import resolve
+from vidcompress.serving.plugin import hf_overrides
 from vidcompress.tools.benchmark.serving.client import ServerError, served_model
 from vidcompress.tools.benchmark.serving.plan import COMPRESSED, STOCK
 from vidcompress.tools.runs.process_group import SERVED, end_group, last_lines, start_group
 
 HOST = "127.0.0.1"
-PLUGIN = "vidcompress.serving.plugin"
 """Module that names the models which compress within vLLM."""
 TRUST = "--trust-request-mm-kwargs"
 READY = 900.0
@@ -77,14 +76,13 @@ def server_commands(model: str, method: str, arguments: Sequence[str] = ()) -> d
         raise UnsupportedInputError(
             f"serve={model!r}: servers are started on Linux and macOS only; pass addresses"
         )
-    if find_spec("vllm") is None or find_spec("vidcompress.serving") is None:
+    if find_spec("vllm") is None:
         raise UnsupportedInputError(
-            f"serve={model!r}: vLLM with the plugin is not installed; use {how_to_install('vllm')}, or pass addresses"
+            f"serve={model!r}: vLLM is not installed; use {how_to_install('vllm')}, or pass addresses"
         )
     source = resolve(model)
-    plugin: Any = import_module(PLUGIN)
     # A request's own ratio replaces this one, so that one server serves all rows.
-    overrides = plugin.hf_overrides(_architecture(source), method=method, retention_ratio=1.0)
+    overrides = hf_overrides(_architecture(source), method=method, retention_ratio=1.0)
     # The console script of some builds is broken; the module is the same server.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", source, *arguments]
     # By default vLLM's server refuses what a request asks of the processor; here all clients are this process.
