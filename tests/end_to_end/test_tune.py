@@ -115,20 +115,16 @@ def test_the_command_prints_what_it_found_and_how_to_ask(
     assert capsys.readouterr().out.strip()
 
 
-def test_the_command_that_serves_is_printed_where_a_server_would_do_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def commands(method: str, there: bool) -> list[str]:
-        monkeypatch.setattr("vidcompress.cli.payoff.tune.find_spec", lambda name: there or None)
+def test_the_command_that_serves_is_printed_where_a_server_would_do_the_same() -> None:
+    def commands(method: str) -> list[str]:
         row = TunedRow(method, {"retention_ratio": 0.25}, "25 %", Agreement(200, 200))
         return _commands(Tuning("m", "t", "ab", method, 0.95, [row]), "owner/name")
 
     asks = "vidcompress ask --model owner/name --method globalcom2 --retention-ratio 0.25 QUESTION FILE"
     serves = "vidcompress serve owner/name --method globalcom2 --retention-ratio 0.25"
-    assert commands("globalcom2", True) == [asks, serves]
-    assert commands("globalcom2", False) == [asks]
-    assert len(commands("census", True)) == 1, "it was tuned with masses, which vLLM does not take"
-    assert len(commands("census:mass=off", True)) == 2
+    assert commands("globalcom2") == [asks, serves]
+    assert len(commands("census")) == 1, "it was tuned with masses, which vLLM does not take"
+    assert len(commands("census:mass=off")) == 2
 
 
 def test_another_task_in_the_folder_and_a_row_that_cannot_run_are_refused(

@@ -102,9 +102,7 @@ def test_a_benchmark_that_is_ended_leaves_no_server(tmp_path: Path, number: sign
 
 def test_a_model_is_served_only_where_vllm_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcompress.tools.benchmark.serving.server.find_spec", lambda name: None)
-    with pytest.raises(
-        UnsupportedInputError, match=r"serve='m': vLLM with the plugin is not installed; use pip"
-    ):
+    with pytest.raises(UnsupportedInputError, match=r"serve='m': vLLM is not installed; use pip"):
         server_commands("m", "globalcom2")
     monkeypatch.setattr("vidcompress.tools.benchmark.serving.server.SERVED", False)
     with pytest.raises(UnsupportedInputError, match="started on Linux and macOS only; pass addresses"):
