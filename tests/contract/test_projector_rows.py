@@ -43,7 +43,7 @@ def test_who_defers() -> None:
         kind: {name for name, _, modality in DEFERRED if modality == kind} for kind in ("image", "video")
     }
     plain = {"fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip", "random", "uniform"}
-    assert by_modality["image"] == plain | {"globalcom2"}
+    assert by_modality["image"] == plain | {"globalcom2", "vispruner"}
     assert by_modality["video"] == plain - {"hired"}
     assert {family for _, family, modality in DEFERRED if modality == "video"} == {
         "llava_next_video",

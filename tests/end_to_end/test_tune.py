@@ -121,7 +121,7 @@ def test_the_command_that_serves_is_printed_where_a_server_would_do_the_same() -
         return _commands(Tuning("m", "t", "ab", method, 0.95, [row]), "owner/name")
 
     asks = "vidcompress ask --model owner/name --method globalcom2 --retention-ratio 0.25 QUESTION FILE"
-    serves = "vidcompress serve owner/name --method globalcom2 --retention-ratio 0.25"
+    serves = "vidcompress serve owner/name --method globalcom2 -r 0.25"
     assert commands("globalcom2") == [asks, serves]
     assert len(commands("census")) == 1, "it was tuned with masses, which vLLM does not take"
     assert len(commands("census:mass=off")) == 2

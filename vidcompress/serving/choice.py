@@ -14,7 +14,7 @@ from vidcompress.core.method import Method
 from vidcompress.core.tokens import AXES, VisualTokens
 
 
-class Chosen(NamedTuple):
+class SentTokens(NamedTuple):
     """Tokens chosen from one item, in the order of their positions.
 
     Attributes:
@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
     deep: tuple[Tensor, ...]
 
 
-def choose(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget], method: Method) -> list[Chosen]:
+def choose(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget], method: Method) -> list[SentTokens]:
     """Choose the tokens of items of one modality.
 
     Args:
@@ -48,7 +48,7 @@ def choose(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget], method
         chosen = method.select(batch, list(plans)) if serves else everything(batch)
         selections = [selection.ascending() for selection in chosen]
     return [
-        Chosen(one.gather(own), one.source(own.layout), one.companions(own))
+        SentTokens(one.gather(own), one.source(own.layout), one.companions(own))
         for one, own in zip(selections, taken, strict=True)
     ]
 

@@ -84,8 +84,8 @@ def compress_inputs(
         config: replaces all arguments but `model` and `inputs`; the others must then keep their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
-        separators, positions, policy, max_views, max_patches, encoder_saving, view_text, hold, mass,
-        mass_strength, mass_cap: as in `CompressionConfig`. Masses want the call within `with inputs.pruning():`.
+        separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as in `CompressionConfig`.
+        hold, mass, mass_strength, mass_cap: as there. Masses want the call within `with inputs.pruning():`.
         **options: options of the method, such as tau=10.0.
 
     Returns:

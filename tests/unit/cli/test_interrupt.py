@@ -53,6 +53,7 @@ WAYS = {
     ),
     "results": (("out",), "vidcompress.tools.evaluation.report.load.read_rows", ""),
     "app": ((), "vidcompress.qa.visual_qa.load_model", ""),
+    "serve": (("tiny-onevision", "--dry-run"), "vidcompress.serving.launch.server_command", ""),
     "doctor": ((), "vidcompress.tools.doctor.run", ""),
     "methods": ((), "vidcompress.cli.listings.method_entries", ""),
     "models": ((), "vidcompress.cli.listings.family_entries", ""),

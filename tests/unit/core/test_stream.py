@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -435,27 +436,33 @@ def test_live_bytes_differ_by_the_frame_sums_alone(case: str) -> None:
     held, sums = {}, {}
     for frames in (1_000, 10_000):
         frames_layout.cache_clear()
-        before, stream, source = live_bytes(), method_of(case).stream(StreamSize(128)), endless(50, 8, 16)
+        before, stream, source = live(), method_of(case).stream(StreamSize(128)), endless(50, 8, 16)
         for part in itertools.islice(source, frames // 50):
             stream.add(part)
         del part, source
         rows = stream.rows.columns.values() if isinstance(stream, SharedStream) else ()
         sums[frames] = sum(column.nbytes for column in rows)
         table = sum(column.nbytes for column in stream.table.columns.values())
-        held[frames] = live_bytes() - before - sums[frames]
+        held[frames] = live_bytes(before) - sums[frames]
         assert table <= held[frames] <= table + 2_000
-        del stream, rows
+        del stream, rows, before
     assert held[1_000] == held[10_000]
     per_frame = {"globalcom2": 16 * 4 + 7 * 8, "vidcom2": 8}.get(case, 0)
     for frames, size in sums.items():  # the table grows twofold
         assert frames * per_frame <= size <= 2 * frames * per_frame + 100 * per_frame
 
 
-def live_bytes() -> int:
-    """Bytes of the storages of all tensors that are referenced."""
+def live() -> list[Tensor]:
+    """All tensors that are referenced, caches of other tests among them; the list keeps them alive."""
     gc.collect()
-    tensors = [one for one in gc.get_objects() if type(one) is Tensor]
-    return sum({one.data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+    return [one for one in gc.get_objects() if type(one) is Tensor]
+
+
+def live_bytes(before: Sequence[Tensor] = ()) -> int:
+    """Bytes of the storages of all tensors that are referenced and are not among those of before."""
+    old = {one.data_ptr() for one in before}
+    tensors = {one.data_ptr(): one.untyped_storage().nbytes() for one in live() if one.data_ptr() not in old}
+    return sum(tensors.values())
 
 
 @pytest.mark.parametrize("case", ["globalcom2", "vidcom2", "census"])

@@ -266,6 +266,7 @@ def test_command_of_a_server() -> None:
     assert told["--host"] == "127.0.0.1" and told["--allowed-media-domains"] == "nowhere.invalid"
     assert json.loads(told["--hf-overrides"])["vidcompress"] == {
         "method": "random",
+        "rule": "permutation",
         "seed": 3,
         "max_tokens": 40,
         "only_budgets": True,

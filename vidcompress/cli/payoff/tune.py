@@ -232,6 +232,7 @@ def _commands(tuning: Tuning, model: str | None) -> list[str]:
     # vLLM's attention takes no masses: what was found with them says nothing about a server.
     unchanged = read_config({"method": tuning.method, **chosen.budget}).resolved_mass == "off"
     if unchanged:
-        served = ["vidcompress", "serve", model or DEFAULT_MODEL, "--method", tuning.method, *budget]
+        short = ["-r" if word == "--retention-ratio" else word for word in budget]  # a line that fits
+        served = ["vidcompress", "serve", model or DEFAULT_MODEL, "--method", tuning.method, *short]
         commands.append(shlex.join(served))
     return commands

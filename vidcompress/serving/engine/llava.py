@@ -18,7 +18,7 @@ from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.serving.budgets import read_budget
-from vidcompress.serving.choice import Chosen, choose
+from vidcompress.serving.choice import SentTokens, choose
 from vidcompress.serving.engine.processor import MODALITIES, CompressingProcessor, field_of
 from vidcompress.serving.settings import KEY, Served, read_settings, served_with
 
@@ -160,7 +160,7 @@ def chosen_of(
     evidence: Sequence[Mapping[Evidence, Tensor]],
     settings: Any,
     deep: Sequence[tuple[Tensor, ...]] | None = None,
-) -> list[Chosen]:
+) -> list[SentTokens]:
     """Choose the tokens of items of one modality, and compare their numbers with those of the placeholders.
 
     Args:
