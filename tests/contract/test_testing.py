@@ -155,10 +155,10 @@ class Wrong(Uniform):
 )
 def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:
     where = "a clip with a newline per row" if "separators" in how else "a clip without newlines"
-    testing.check_selections(Wrong("masses and heirs"), layouts()[where], where)  # which are right
+    testing.check_selections(Wrong(how="masses and heirs"), layouts()[where], where)  # which are right
     testing.check_selections(Wrong(), layouts()[where], where)
     with pytest.raises((testing.ContractError, ArgumentError), match=message):
-        testing.check_selections(Wrong(how), layouts()[where], where)
+        testing.check_selections(Wrong(how=how), layouts()[where], where)
 
 
 @dataclass(frozen=True)

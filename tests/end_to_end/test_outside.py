@@ -241,7 +241,7 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     ours = {"frames", "globalcom2", "none", "pool", "random", "uniform", "vidcom2"}
     assert ours | {"edges", "loud", "by_class", "mixed_good"} <= set(methods)
     assert {name for name, entry in methods.items() if entry["package"] is None} >= ours
-    assert methods["uniform"]["options"] == {}
+    assert methods["uniform"]["options"] == {"rule": "stride"}
     assert methods["edges"]["package"] == "acme-compress 1.0"
     assert methods["by_class"]["package"] == "their-class 1.0"
     assert methods["mixed_good"]["package"] == "their-mixed 1.0"

@@ -62,7 +62,7 @@ COMPRESS_INPUTS = [
 CONFIG = [
     *config_rows("CompressionConfig"),
     Row("CompressionConfig", "method", "random:seed=0.5", "must be an integer", names="seed", says="0.5"),
-    Row("CompressionConfig", "method", "random:tau=5", "method 'random' has no option 'tau'; known: seed", says="'tau'"),
+    Row("CompressionConfig", "method", "random:tau=5", "method 'random' has no option 'tau'; known: rule, seed", says="'tau'"),
     Row("CompressionConfig", "method", "random:tau", "must list options as key=value, got 'tau'"),
     Row("CompressionConfig.replace", "tau", 5, "method 'random' has no option 'tau'", says="'tau'"),
     Row("CompressionConfig.replace", "policy", "exakt", "policy must be one of exact, reference"),
