@@ -19,7 +19,9 @@ from vidcompress.tools.benchmark.serving.server import running_server, server_co
 
 STAND_IN = str(Path(__file__).parents[3] / "stand_in_server.py")
 BENCH = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
 from pathlib import Path
 from vidcompress.tools.benchmark.serving import server
 server.server_commands = lambda *_: {"stock": sys.argv[1:4] + [sys.argv[4]], "ours": sys.argv[1:4] + [sys.argv[5]]}
