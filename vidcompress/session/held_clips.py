@@ -15,7 +15,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.stream.source import TokenSource
-from vidcompress.core.stream.stream import Kept, Stream, StreamSize
+from vidcompress.core.stream.stream import Kept, Stream, StreamSize, own_modes
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
@@ -109,7 +109,8 @@ def open_stream(adapter: Adapter, settings: CompressionConfig, size: StreamSize)
             f"hold={size.hold:g} cannot go with method {method.name!r} here, which reads {tuple(evidence[0])} of the "
             "encoder; use a method that reads features only, such as evs, or leave hold out"
         )
-    return method.stream(size)
+    with own_modes():
+        return method.stream(size)
 
 
 def encode_frames(
