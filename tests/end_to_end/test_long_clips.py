@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,12 +18,17 @@ from safetensors.torch import load_file, save_file
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualQA, compress_inputs
+from vidcompress.adapters.base import adapter_for
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.report import Report
 from vidcompress.core.report.visual import VisualReport
-from vidcompress.core.stream.stream import frames_layout
+from vidcompress.core.stream.stream import StreamSize, frames_layout
 from vidcompress.errors import ArgumentError, BudgetError, MediaError, UnsupportedInputError
 from vidcompress.media import read_video
 from vidcompress.media.video.frames import FileFrames
+from vidcompress.qa.memory import memory_file
+from vidcompress.qa.memory.clip_memory import ClipMemory
+from vidcompress.session.held_clips import clip_size, open_stream
 
 QUESTION = "what digit is shown?"
 STREAMING = ["evs", "globalcom2", "vidcom2", "census", "dycoke"]
@@ -33,7 +39,6 @@ pytestmark = pytest.mark.transformers
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip of 100 frames in which a square moves over a background that drifts."""
     import av
-    import numpy as np
 
     path = tmp_path_factory.mktemp("long") / "long.ts"
     with av.open(str(path), "w", format="mpegts") as container:
@@ -163,6 +168,37 @@ def test_a_memory_answers_as_the_clip(qa: VisualQA, long_clip: Path, tmp_path: P
         own.ask(QUESTION, memory=path, max_tokens=61)
 
 
+def hostile_parts(tensors: dict[str, torch.Tensor]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Fields of the header and tensors that no memory has."""
+    inf, nan, features = float("inf"), float("nan"), tensors["table.features"]
+    sizes = {"most": (0, -1, inf, 10**30), "hold": (nan, 1), "rows": (3, 10**12)}
+    clip = {
+        "size": ([-1, 5], [inf, 5], [0, 0], [10**9, 10**9], [5]),
+        "view": ([-3, 1, 1], [3, nan, 1], [0, 0, 0]),
+        "times": ([[inf, 1]], [], {"0": 1}),
+        "duration": (nan, -1),
+        "fps": (inf, "x"),
+    }
+    frame, place, numbers = tensors["table.frame"], tensors["table.place"], tensors["numbers"]
+    changed = {
+        "size": [{"grid": grid} for grid in ([inf, 4], [-4, -4], [2, 8], [4])],
+        "tensors": [
+            {"table.frame": value}
+            for value in (frame - 1000, frame.flip(0), frame * 0 + 10**6, frame.float())
+        ],
+        "places": [{"table.place": value} for value in (place - 100, place + 100, place * 0)],
+        "numbers": [{"numbers": value} for value in (numbers[:4], -numbers, numbers * 10**15, numbers * 0)],
+        "features": [{"table.features": value} for value in (features[:, None], features.long())],
+        "width": [{"table.features": features[:, :5].contiguous(), "newline": torch.zeros(1, 5)}],
+        "others": [{"grid": tensors["grid"][:1]}, {"newline": torch.zeros(0, features.shape[1])}],
+        "lacking": [{name: None} for name in tensors],
+    }
+    headers = [({"size": {name: value}}, {}) for name, values in sizes.items() for value in values]
+    headers += [({"clip": {name: value}}, {}) for name, values in clip.items() for value in values]
+    headers += [({"size": value}, {}) for value in changed.pop("size")]
+    return headers + [({}, value) for values in changed.values() for value in values]
+
+
 def test_a_memory_of_something_else_is_refused_in_one_line(
     qa: VisualQA, long_clip: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +212,16 @@ def test_a_memory_of_something_else_is_refused_in_one_line(
         new = tmp_path / name
         own_header = json.dumps({**json.loads(metadata["header"]), **(header or {})})
         save_file({**tensors, **changed}, new, metadata={**metadata, "header": own_header})
+        return new
+
+    def hostile(number: int, header: dict[str, Any], changed: dict[str, torch.Tensor]) -> Path:
+        """A memory whose digest is right, so that what it holds has to be checked."""
+        new, whole = tmp_path / f"hostile{number}", json.loads(metadata["header"])
+        parts = {key: value for key, value in {**tensors, **changed}.items() if value is not None}
+        for name, fields in header.items():
+            whole[name] |= fields
+        text = json.dumps({**whole, "digest": memory_file._digest(parts)})
+        save_file(parts, new, metadata={**metadata, "header": text})
         return new
 
     (tmp_path / "cut").write_bytes(path.read_bytes()[:-100])
@@ -193,6 +239,10 @@ def test_a_memory_of_something_else_is_refused_in_one_line(
         ),
         (own, write("version", {"version": 2}), "has version 2, this release reads 1"),
         (own, write("header", {"size": 5}), "is damaged or cut short"),
+        *(
+            (own, hostile(number, *parts), "^memory='.*")
+            for number, parts in enumerate(hostile_parts(tensors))
+        ),
         (other, path, "is of another model"),
         (own, tmp_path / "plain", "is no memory of a clip"),
         (own, tmp_path / "none", "no such file"),
@@ -201,7 +251,45 @@ def test_a_memory_of_something_else_is_refused_in_one_line(
         with pytest.raises(ArgumentError, match=message) as caught:
             asked.ask(QUESTION, memory=file_path)
         assert "\n" not in str(caught.value)
-    assert own.ask(QUESTION, memory=write("same")).text == own.ask(QUESTION, memory=path).text
+    for same in (write("same"), hostile(-1, {}, {})):
+        assert own.ask(QUESTION, memory=same).text == own.ask(QUESTION, memory=path).text
+
+
+@pytest.mark.parametrize("budget", [4, 7, 13, 30])
+def test_a_memory_with_separators_of_each_frame_is_near_its_budget(qa: VisualQA, budget: int) -> None:
+    """With `separators="keep"` a token more may come from a frame more, whose separators have no room."""
+    adapter = adapter_for(tiny_model("llava_video"))
+    config = CompressionConfig("globalcom2", max_tokens=budget, hold=2, separators="keep")
+    stream = open_stream(adapter, config, StreamSize(budget, 2, grid=(2, 2)))
+    memory = ClipMemory(stream, torch.zeros(1, 32), (3, 56, 56), (56, 56), torch.float32, "clip")
+    memory.add(
+        torch.randn(40, 4, 32, generator=torch.Generator().manual_seed(0)), [float(n) for n in range(40)]
+    )
+    clip = memory.clip(adapter, config)
+    frames, tokens = len(clip.times), len(clip.views(None, None).kept.frame)  # type: ignore[arg-type, attr-defined]
+    assert budget - 2 <= tokens + 2 * frames <= budget and tokens >= 1
+
+
+def test_separators_may_take_the_whole_budget_of_a_held_clip() -> None:
+    model = tiny_model("llava_video")
+    inputs = batch(model, [Scene((("video", 1),))])
+    options: dict[str, Any] = {"method": "evs", "retention_ratio": 0.3, "separators": "keep"}
+    whole, held = (compress_inputs(model, inputs, **options, **more) for more in ({}, {"hold": 4}))
+    for one, two in zip(whole.features.rows.values(), held.features.rows.values(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert held.report.kept == whole.report.kept == 2
+
+
+def test_a_stream_has_no_room_beyond_its_clip() -> None:
+    layout = frames_layout(10, (4, 4))
+    size = clip_size(layout, 20, 1000.0)
+    assert 160 <= size.capacity(16) <= 161 and clip_size(layout, 20, 4.0).capacity(16) == 80
+
+
+def test_a_folder_is_no_memory(qa: VisualQA, tmp_path: Path) -> None:
+    for folder in (tmp_path, "/", "."):
+        with pytest.raises(ArgumentError, match="is a folder; name a file in it"):
+            qa.using(method="evs").remember(tmp_path / "none.mp4", folder, max_tokens=20)
 
 
 def test_a_killed_remember_leaves_nothing(long_clip: Path, tmp_path: Path) -> None:
@@ -284,6 +372,42 @@ def test_what_a_watch_refuses(qa: VisualQA) -> None:
         qa.using(method="evs", mass="on").ask(QUESTION, video=frames, max_tokens=8, hold=4)
 
 
+def test_a_watch_counts_a_second_per_frame(qa: VisualQA) -> None:
+    frames = torch.arange(5, dtype=torch.uint8).mul(50).view(5, 1, 1, 1).expand(5, 32, 32, 3)
+    with qa.using(method="evs", separators="drop").watch(max_tokens=80) as stream:
+        for block in (frames[:1], frames[1:2], frames[2:].numpy()[..., ::-1]):
+            stream.add(block)
+        views = stream.ask(QUESTION).report.visuals[0].views
+        for wrong in ("x", None, [frames[0]]):
+            with pytest.raises(MediaError, match="must be an array or a tensor"):
+                stream.add(wrong)
+    assert [view.time for view in views] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("method", STREAMING)
+def test_a_stream_outlives_the_mode_it_was_filled_in(qa: VisualQA, method: str) -> None:
+    frames = torch.randint(0, 256, (40, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    answers = []
+    for inside in (True, False):
+        with qa.using(method=method).watch(max_tokens=20, hold=2) as stream:
+            with torch.inference_mode(inside):
+                stream.add(frames[:20])
+            stream.add(frames[20:])
+            answers.append(stream.ask(QUESTION))
+    assert answers[0].text == answers[1].text and sent(answers[0]) == sent(answers[1])
+    held, other = (features_of(method, autocast) for autocast in (True, False))
+    assert torch.equal(held, other), "the caller's autocast does not round what a stream compares"
+
+
+def features_of(method: str, autocast: bool) -> torch.Tensor:
+    stream = CompressionConfig(method, max_tokens=20).method.stream(StreamSize(20, 2, grid=(4, 4)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        stream.add(torch.randn(40, 16, 64, generator=torch.Generator().manual_seed(1)))
+        return stream.keep(20).features
+
+
 def test_a_watch_may_be_saved_and_asked_from_a_thread(qa: VisualQA, long_clip: Path, tmp_path: Path) -> None:
     clip = read_video(long_clip, num_frames=60)
     own = qa.using(method="census")
@@ -341,6 +465,31 @@ def test_a_file_that_grows_is_watched(long_clip: Path, tmp_path: Path) -> None:
     assert "100 frames seen, 40 tokens sent" in done.stderr
     few = run_cli(*words, "--fps", "2", text=QUESTION)
     assert json.loads(few.stdout)["frames"] == 20
+
+
+def test_a_question_sees_the_newest_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that come too slowly to be encoded together are added when a question comes."""
+    from vidcompress.cli.clips.watch import _Feed
+    from vidcompress.media.video import growing
+
+    came, end, added = threading.Event(), threading.Event(), []
+
+    def slow(*_: object) -> Any:
+        for number in range(4):
+            yield growing.LiveFrame(np.zeros((2, 2, 3), np.uint8), float(number))
+        came.set()
+        end.wait(20)
+
+    class Seen:
+        def add(self, frames: Any, times: Any) -> None:
+            added.extend(times)
+
+    monkeypatch.setattr(growing, "live_frames", slow)
+    with _Feed(Seen(), "-", None, None) as feed:  # type: ignore[arg-type]
+        assert came.wait(20)
+        feed.wait(False)
+        assert added == [0.0, 1.0, 2.0, 3.0]
+        end.set()
 
 
 def test_the_command_line_remembers(long_clip: Path, tmp_path: Path, qa: VisualQA) -> None:

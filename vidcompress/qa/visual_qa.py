@@ -46,7 +46,7 @@ from vidcompress.qa.compare.grid import Variant, plan_comparison
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.row_stream import RowStream
 from vidcompress.qa.compare.run import run_comparison
-from vidcompress.qa.memory.memory_file import read_memory, write_memory
+from vidcompress.qa.memory.memory_file import check_target, read_memory, write_memory
 from vidcompress.qa.memory.remembering import ask_memory, remember, streaming_pipeline
 from vidcompress.qa.memory.watch import Watch
 from vidcompress.qa.pipeline import Pipeline
@@ -468,6 +468,7 @@ class VisualQA:
         asked = self._read({"question": "-", "video": video})
         if asked.video is None:
             raise ArgumentError("video=None: pass a clip to remember, such as the path of a video file")
+        check_target(path)
         one = self._for_one(num_frames, fps, max_frames, None, None)
         pipeline = streaming_pipeline(one, max_tokens, hold)
         pipeline.check({})

@@ -15,7 +15,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.stream.source import TokenSource
-from vidcompress.core.stream.stream import Kept, Stream, StreamSize
+from vidcompress.core.stream.stream import Kept, Stream, StreamSize, own_modes
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
@@ -68,7 +68,8 @@ def encode_held(
     if isinstance(visual.pixels, TokenSource):
         stream, kept, newline = visual.pixels.stream, visual.pixels.kept, visual.pixels.newline
     else:
-        size = StreamSize(tokens_to_keep(layout, plan), settings.hold or 0.0, grid=layout.grid)
+        most = max(1, tokens_to_keep(layout, plan))  # separators may take the whole budget
+        size = clip_size(layout, most, settings.hold or 0.0)
         stream, newline = open_stream(adapter, settings, size), None
         for features, separator in encode_frames(adapter, visual, settings, timings):
             newline = separator
@@ -86,6 +87,16 @@ def encode_held(
     return HeldTokens(layout.to(kept.frame.device), selection, stream, kept.certified)
 
 
+def clip_size(layout: Layout, most: int, hold: float) -> StreamSize:
+    """Return the limits of a stream for one clip: `hold`, but no room beyond the tokens of the clip.
+
+    Raises:
+        ArgumentError: a limit out of range.
+    """
+    size = StreamSize(most, hold, grid=layout.grid)
+    return replace(size, hold=min(size.hold, max(2.0, (layout.num_tokens + 1) / most)))
+
+
 def open_stream(adapter: Adapter, settings: CompressionConfig, size: StreamSize) -> Stream:
     """Open a stream of the method of a configuration, for clips of a model.
 
@@ -98,7 +109,8 @@ def open_stream(adapter: Adapter, settings: CompressionConfig, size: StreamSize)
             f"hold={size.hold:g} cannot go with method {method.name!r} here, which reads {tuple(evidence[0])} of the "
             "encoder; use a method that reads features only, such as evs, or leave hold out"
         )
-    return method.stream(size)
+    with own_modes():
+        return method.stream(size)
 
 
 def encode_frames(
@@ -134,9 +146,9 @@ def encode_frames(
 def _selection(kept: Kept, layout: Layout, plan: VisualBudget, newline: Tensor | None) -> Selection:
     """Return the selection of a clip from what its stream kept, with the separators of the fullest lines."""
     layout = layout.to(kept.frame.device)
-    index = layout.table[kept.frame, kept.place]
+    index = layout.table[kept.frame, kept.place][: tokens_to_keep(layout, plan)]
     sent = with_separators(layout, index, plan.separators)
-    place = torch.searchsorted(index, sent).clamp(max=len(index) - 1)
+    place = torch.searchsorted(index, sent).clamp(max=max(0, len(index) - 1))
     apart = layout.separator[sent]
     features = kept.features[place]
     if newline is not None and plan.separators:

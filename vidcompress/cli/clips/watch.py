@@ -93,13 +93,13 @@ def watch(
         qa = VisualQA.from_pretrained(
             model, method=method, max_tokens=max_tokens, device=device, dtype=dtype, **options
         )
-    with qa.watch(max_tokens=max_tokens, hold=hold) as seen, _Feed(seen, source, fps, idle) as feed:
+    answers = sys.stdout  # `quiet` redirects it for all threads, so that it is entered once, for both
+    with quiet(), qa.watch(max_tokens=max_tokens, hold=hold) as seen, _Feed(seen, source, fps, idle) as feed:
         for line in sys.stdin:
             if not line.strip():
                 continue
             feed.wait(at_end)
-            with quiet():
-                answer = seen.ask(line.strip(), max_new_tokens=max_new_tokens)
+            answer = seen.ask(line.strip(), max_new_tokens=max_new_tokens)
             entry = {
                 "question": line.strip(),
                 "answer": answer.text,
@@ -107,7 +107,7 @@ def watch(
                 "notes": answer.notes,
             }
             text = " ".join(answer.text.split())
-            typer.echo(json.dumps(entry, ensure_ascii=False) if as_json else text)
+            typer.echo(json.dumps(entry, ensure_ascii=False) if as_json else text, file=answers)
             print(f"{seen.frames} frames seen, {answer.report.kept} tokens sent", file=sys.stderr)
 
 
@@ -117,6 +117,8 @@ class _Feed:
     def __init__(self, seen: Watch, source: str, fps: float | None, idle: float | None) -> None:
         self._seen, self._source, self._fps, self._idle = seen, source, fps, idle
         self._stop, self._some = threading.Event(), threading.Event()
+        self._pending: list[Any] = []
+        self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="vidcompress-watch", daemon=True)
 
@@ -129,7 +131,7 @@ class _Feed:
         self._thread.join()
 
     def wait(self, until_end: bool) -> None:
-        """Wait for the first frame, or for the end.
+        """Wait for the first frame, or for the end; frames that came since are added too.
 
         Raises:
             MediaError: the source cannot be read, or ended without a frame.
@@ -139,27 +141,30 @@ class _Feed:
         self._some.wait()
         if self._error is not None:
             raise self._error
+        self._add()
 
     def _run(self) -> None:
         from vidcompress.media.video.growing import live_frames
 
-        pending: list[Any] = []
         try:
             for frame in live_frames(self._source, self._fps, self._stop, self._idle):
-                pending.append(frame)
-                if len(pending) == TOGETHER or not self._some.is_set():
-                    self._add(pending)
-            self._add(pending)
+                with self._lock:
+                    self._pending.append(frame)
+                if len(self._pending) >= TOGETHER or not self._some.is_set():
+                    self._add()
+            self._add()
         except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
             self._error = error
         finally:
             self._some.set()
 
-    def _add(self, pending: list[Any]) -> None:
+    def _add(self) -> None:
+        """Add the frames that wait; the lock keeps them in order."""
         import numpy as np
 
-        if pending:
-            with quiet():
-                self._seen.add(np.stack([one.picture for one in pending]), [one.time for one in pending])
-            pending.clear()
-            self._some.set()
+        with self._lock:
+            if self._pending:
+                pictures, times = zip(*self._pending, strict=True)
+                self._pending.clear()
+                self._seen.add(np.stack(pictures), times)
+                self._some.set()

@@ -117,7 +117,11 @@ class SharedStream(Stream):
         super().restore(state)
         if "runs" not in state:
             raise ArgumentError("state lacks 'runs': pass what Stream.state() returned, of the same method")
-        frames, shift = state["runs"].tolist()
+        frames, shift = map(int, state["runs"].tolist())
+        if frames != self._arrived:
+            raise ArgumentError(
+                f"state has sums of {frames} frames, and {self._arrived} arrived: pass what Stream.state() returned"
+            )
         rows = {key[5:]: value for key, value in state.items() if key.startswith("rows.")}
         self.rows.restore(rows, frames, shift)
 

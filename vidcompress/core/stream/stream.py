@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple, NoReturn, TypeAlias
@@ -26,6 +27,8 @@ Select: TypeAlias = Callable[[VisualBatch, Sequence[VisualBudget]], list[Selecti
 ROWS = 4096
 """Rows of frame statistics that an endless stream is meant to have."""
 MOST_HOLD = 1024
+MOST_FRAMES = 2**31
+"""Most frames of a state, those of two years at 30 a second."""
 
 
 class Kept(NamedTuple):
@@ -157,18 +160,19 @@ class Stream(ABC):
         Raises:
             ArgumentError: another shape, dtype or device than before.
         """
-        self._check(features)
-        features, capacity = features.detach(), self.size.capacity(self.frame_size)
-        while len(features):
-            room = max(1, (capacity - self.table.held) // self.frame_size)
-            part, features = features[:room], features[room:]
-            self.table.append(part, self.frames)
-            self.frames += len(part)
-            if self.table.held > capacity:
-                self._catch_up()
-                self.table.compact(self._survivors(max(self.size.most, capacity // 2)))
-                self.evictions, self._settled = self.evictions + 1, self.frames
-            self.largest = max(self.largest, self.table.held)
+        with own_modes():
+            self._check(features)
+            features, capacity = features.detach(), self.size.capacity(self.frame_size)
+            while len(features):
+                room = max(1, (capacity - self.table.held) // self.frame_size)
+                part, features = features[:room], features[room:]
+                self.table.append(part, self.frames)
+                self.frames += len(part)
+                if self.table.held > capacity:
+                    self._catch_up()
+                    self.table.compact(self._survivors(max(self.size.most, capacity // 2)))
+                    self.evictions, self._settled = self.evictions + 1, self.frames
+                self.largest = max(self.largest, self.table.held)
 
     def _catch_up(self) -> None:
         """Let all frames arrive that have not yet; after an eviction they are whole, at the end of the table."""
@@ -196,15 +200,16 @@ class Stream(ABC):
                 "open it with a larger `most`"
             )
         table, count = self.table, min(count, self.tokens)
-        if self.evictions:
-            self._catch_up()
-        chosen = self._choose(count) if self.evictions else self._offline(count)
-        frame, place, features = (
-            table[name].index_select(0, chosen.rows) for name in ("frame", "place", "features")
-        )
-        certified = chosen.certified
-        if self.exact or not self.evictions:
-            certified = torch.ones(1, dtype=torch.bool, device=frame.device).expand(self.frames)
+        with own_modes():
+            if self.evictions:
+                self._catch_up()
+            chosen = self._choose(count) if self.evictions else self._offline(count)
+            frame, place, features = (
+                table[name].index_select(0, chosen.rows) for name in ("frame", "place", "features")
+            )
+            certified = chosen.certified
+            if self.exact or not self.evictions:
+                certified = torch.ones(1, dtype=torch.bool, device=frame.device).expand(self.frames)
         return Kept(frame, place, features, chosen.mass, certified)
 
     def _offline(self, count: int) -> Chosen:
@@ -256,24 +261,33 @@ class Stream(ABC):
         missing = {"numbers", "grid"} - set(state)
         if missing:
             raise ArgumentError(f"state lacks {sorted(missing)[0]!r}: pass what Stream.state() returned")
-        grid = tuple(state["grid"].tolist())
+        if (state["numbers"].shape, state["grid"].shape) != ((5,), (2,)):
+            raise ArgumentError("state has counts that are not whole: pass what Stream.state() returned")
+        grid = tuple(map(int, state["grid"].tolist()))
         table = {key[6:]: value for key, value in state.items() if key.startswith("table.")}
-        self._table, numbers = None, state["numbers"].tolist()
-        if table:
-            if not {"features", "frame", "place"} <= set(table) or len({len(v) for v in table.values()}) > 1:
-                raise ArgumentError("state has a table that is not whole: pass what Stream.state() returned")
-            capacity = self.size.capacity(grid[0] * grid[1])
-            if len(table["frame"]) > capacity or (
-                self.size.grid is not None and tuple(self.size.grid) != grid
-            ):
-                raise ArgumentError(
-                    f"state has {len(table['frame'])} tokens of frames of {grid[0]} x {grid[1]}: it comes from a "
-                    f"stream of another size, this one holds {capacity}"
-                )
-            self._open(table["features"], (int(grid[0]), int(grid[1])))
-            self.table.restore(table)
-        self.frames, self.evictions, self.largest, self._arrived, self._settled = numbers
-        self.own = {key[4:]: value.clone() for key, value in state.items() if key.startswith("own.")}
+        self._table, numbers = None, list(map(int, state["numbers"].tolist()))
+        with own_modes():
+            if table:
+                if (
+                    not {"features", "frame", "place"} <= set(table)
+                    or len({len(v) for v in table.values()}) > 1
+                ):
+                    raise ArgumentError(
+                        "state has a table that is not whole: pass what Stream.state() returned"
+                    )
+                capacity = self.size.capacity(grid[0] * grid[1])
+                if len(table["frame"]) > capacity or (
+                    self.size.grid is not None and tuple(self.size.grid) != grid
+                ):
+                    raise ArgumentError(
+                        f"state has {len(table['frame'])} tokens of frames of {grid[0]} x {grid[1]}: it comes from a "
+                        f"stream of another size, this one holds {capacity}"
+                    )
+                _check_table(table, numbers, grid)
+                self._open(table["features"], (grid[0], grid[1]))
+                self.table.restore(table)
+            self.frames, self.evictions, self.largest, self._arrived, self._settled = numbers
+            self.own = {key[4:]: value.clone() for key, value in state.items() if key.startswith("own.")}
 
     def _open(self, like: Tensor, grid: tuple[int, int]) -> None:
         self.grid = grid
@@ -307,6 +321,37 @@ class Stream(ABC):
         return f"{type(self).__name__}({self.frames} frames seen, {self.held} tokens held, {self.size})"
 
 
+def _check_table(table: Mapping[str, Tensor], numbers: Sequence[int], grid: Sequence[int]) -> None:
+    """Refuse a table whose tokens are not in order, not of the frames that were seen, or lack frames after an eviction.
+
+    Raises:
+        ArgumentError: naming what does not fit.
+    """
+    frames, evictions, _, arrived, settled = numbers
+    features, frame, place = (table[name] for name in ("features", "frame", "place"))
+    if (
+        min(grid) < 1
+        or not 0 <= settled <= arrived <= frames <= MOST_FRAMES
+        or (evictions < 1) > (arrived < 1)
+    ):
+        raise ArgumentError(
+            f"state has counts {list(numbers)} of frames of {tuple(grid)} that no stream has: pass what Stream.state() "
+            "returned"
+        )
+    kinds = (features.is_floating_point(), frame.dtype == place.dtype == torch.int64, features.ndim == 2)
+    if not all(kinds) or any(values.ndim != 1 for name, values in table.items() if name != "features"):
+        raise ArgumentError("state has a table of other types or shapes: pass what Stream.state() returned")
+    size = grid[0] * grid[1]
+    position = frame * size + place
+    ordered = (position.diff() > 0).all() & (place >= 0).all() & (place < size).all()
+    if not bool(ordered & (frame >= 0).all() & (frame < frames).all()):
+        raise ArgumentError(
+            "state has tokens out of order or beyond its frames: pass what Stream.state() returned"
+        )
+    if int((frame >= settled).sum()) != (frames - settled) * size:
+        raise ArgumentError("state lacks tokens of its newest frames: pass what Stream.state() returned")
+
+
 @lru_cache(maxsize=2)
 @outside_caller_modes
 def frames_layout(frames: int, grid: tuple[int, int]) -> Layout:
@@ -330,6 +375,20 @@ def frames_layout(frames: int, grid: tuple[int, int]) -> Layout:
         source=number,
         full_length=len(number),
     )
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Context of a stream's arithmetic: the caller's autocast, inference mode and gradients are off.
+
+    A stream outlives the block that it was filled in: it is written again outside, and compares tokens across blocks.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.no_grad())
+        for device in ("cpu", "cuda"):
+            modes.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def whole_clip(name: str, instead: str = "evs, globalcom2 or census") -> NoReturn:

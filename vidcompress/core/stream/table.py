@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import order_within_views
+from vidcompress.errors import ArgumentError
 
 GROWTH = 1024  # rows that a table without a limit begins with
 
@@ -154,8 +155,22 @@ class FrameRows:
         return {name: self[name].clone() for name in self.columns}
 
     def restore(self, state: Mapping[str, Tensor], frames: int, shift: int) -> None:
-        """Take the rows of `state` instead of those in use."""
+        """Take the rows of `state` instead of those in use.
+
+        Raises:
+            ArgumentError: another number of rows than the frames have, or than the limit allows.
+        """
+        if not 0 <= shift < 32 or frames < 0 or (shift > 0 and self.limit is None):
+            raise ArgumentError(
+                f"state has {frames} frames in rows of 2^{shift}: pass what Stream.state() returned"
+            )
         self.frames, self.shift, self.columns = frames, shift, {}
+        if any(values.shape[:1] != (self.used,) for values in state.values()) or self.used > (
+            self.limit or frames
+        ):
+            raise ArgumentError(
+                f"state has other rows than its {frames} frames: pass what Stream.state() returned, of the same size"
+            )
         for name, values in state.items():
             self._column(name, values)[: self.used] = values
 

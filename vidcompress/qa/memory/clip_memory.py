@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -11,13 +12,14 @@ from torch import Tensor
 from vidcompress.adapters.base import Adapter
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.config import CompressionConfig
+from vidcompress.core.layout import Layout
 from vidcompress.core.stream.source import TokenSource
 from vidcompress.core.stream.stream import Stream
-from vidcompress.errors import UnsupportedInputError
+from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.media.video.remembered import RememberedClip
 
-ROUNDS = 8
-"""Most rounds in which tokens and separators of a budget settle; two are usual."""
+GUESSES = 3
+"""Rounds in which tokens and separators of a budget usually settle; then their number is halved."""
 
 
 @dataclass(eq=False)
@@ -64,6 +66,10 @@ class ClipMemory:
         held = self.stream.table["frame"].unique().tolist()
         self.times = {number: self.times[number] for number in held}
 
+    def layout(self, adapter: Adapter) -> Layout:
+        """Return the layout of the frames of which the largest budget keeps tokens."""
+        return self._seen(adapter, self._kept(min(self.stream.size.most, self.stream.tokens)))
+
     def clip(self, adapter: Adapter, config: CompressionConfig) -> RememberedClip:
         """Return the clip as a question sees it: the frames of which its budget keeps tokens, in order.
 
@@ -75,23 +81,39 @@ class ClipMemory:
             BudgetError: a budget above the stream's. UnsupportedInputError: the budget has no room for a token.
         """
         budget = config.max_tokens or self.stream.size.most
-        count = min(budget, self.stream.tokens)
-        for _ in range(ROUNDS):
-            source = self._kept(count)
-            (visual,) = adapter.visuals({adapter.video_keys[0]: [source]})[1]
-            plan = visual_budget(
-                visual.layout, min(budget, len(visual.layout)), separators=config.resolved_separators
-            )
-            if plan.tokens >= count:
+        least, most, source = 0, min(budget, self.stream.tokens), None
+        count, guesses = most, GUESSES
+        while least < most:  # more tokens may come from more frames, which have more separators
+            tried = self._kept(count)
+            room = self._room(adapter, tried, budget, config)
+            if room >= count:
+                least, source = count, tried
+            else:
+                most = count - 1
+            if room == count:
                 break
-            count = plan.tokens
-            if count < 1:
-                raise UnsupportedInputError(
-                    f"max_tokens={budget}: separators={config.resolved_separators!r} leave no room for a visual token; "
-                    "raise max_tokens, or use separators='drop'"
-                )
+            guesses -= 1
+            count = room if guesses > 0 and least < room <= most else (least + most + 1) // 2
+        if source is None:
+            raise UnsupportedInputError(
+                f"max_tokens={budget}: separators={config.resolved_separators!r} leave no room for a visual token; "
+                "raise max_tokens, or use separators='drop'"
+            )
         times = tuple(self.times[number] for number in source.numbers.tolist())
         return RememberedClip(source, self.size, times, self.duration, self.fps, self.source)
+
+    def _room(self, adapter: Adapter, source: TokenSource, budget: int, config: CompressionConfig) -> int:
+        """Return the tokens that a budget leaves beside the separators of the frames of `source`."""
+        layout = self._seen(adapter, source)
+        with suppress(BudgetError):
+            return visual_budget(
+                layout, min(budget, len(layout)), separators=config.resolved_separators
+            ).tokens
+        return 0
+
+    def _seen(self, adapter: Adapter, source: TokenSource) -> Layout:
+        (visual,) = adapter.visuals({adapter.video_keys[0]: [source]})[1]
+        return visual.layout
 
     def _kept(self, count: int) -> TokenSource:
         return TokenSource(self.stream, self.stream.keep(count), self.newline, self.view, self.dtype)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import uuid
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidcompress.core.stream.stream import StreamSize
-from vidcompress.errors import ArgumentError, MediaError, VidcompressError, one_line, shown
+from vidcompress.checks import whole_number
+from vidcompress.core.stream.stream import ROWS, Stream, StreamSize
+from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.qa.memory.clip_memory import ClipMemory
+from vidcompress.qa.memory.remembering import MOST_TOKENS
 from vidcompress.qa.pipeline import Pipeline
 from vidcompress.session.held_clips import open_stream
 
 FORMAT, VERSION = "vidcompress memory", 1
 MAX_HEADER = 16 * 1024**2
 """Largest header that is read, in characters; the times of 10,000 frames take about 300 KiB."""
+LONGEST_SIDE = 2**15
+"""Largest side of a frame, in pixels."""
+DAMAGED = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    MemoryError,
+)
+"""What a file may lead to whose parts are not what they should be."""
 SAMPLE = 64
 """Values of a weight that its fingerprint reads."""
 
@@ -51,6 +69,20 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to write; a clip may take hours, so it is checked before one is read.
+
+    Raises:
+        ArgumentError: no path, or one of a folder.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise ArgumentError(f"path={shown(path)}: must be the path of a file, such as 'clip.memory'")
+    target = Path(path)
+    if not target.name or os.path.isdir(target):
+        raise ArgumentError(f"path={str(target)!r} is a folder; name a file in it, such as 'clip.memory'")
+    return target
+
+
 def write_memory(path: str | os.PathLike[str], memory: ClipMemory, pipeline: Pipeline) -> Path:
     """Write a memory; the file keeps its old content until the new one is complete.
 
@@ -62,9 +94,7 @@ def write_memory(path: str | os.PathLike[str], memory: ClipMemory, pipeline: Pip
     Raises:
         ArgumentError: the file cannot be written.
     """
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise ArgumentError(f"path={shown(path)}: must be the path of a file, such as 'clip.memory'")
-    target = Path(path)
+    target = check_target(path)
     memory.forget_times()
     state = memory.stream.state()
     tensors = {name: value.contiguous().cpu() for name, value in {**state, "newline": memory.newline}.items()}
@@ -131,9 +161,9 @@ def read_memory(path: str | os.PathLike[str], pipeline: Pipeline) -> ClipMemory:
             header = json.loads(metadata["header"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         return _restored(name, header, tensors, pipeline)
-    except VidcompressError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except (*DAMAGED, VidcompressError) as error:
+        if str(error).startswith("memory="):
+            raise
         raise ArgumentError(
             f"memory={name!r} is damaged or cut short ({one_line(error)}); pass one that remember wrote, whole"
         ) from error
@@ -162,6 +192,8 @@ def _restored(
             )
     size, clip = header["size"], header["clip"]
     grid = None if size["grid"] is None else tuple(map(int, size["grid"]))
+    whole_number("most", size["most"], most=MOST_TOKENS)
+    whole_number("rows", size["rows"] or 2, most=ROWS)
     limits = StreamSize(size["most"], size["hold"], grid, size["rows"])  # type: ignore[arg-type]
     stream = open_stream(pipeline.adapter, pipeline.config, limits)
     device = next(pipeline.model.parameters()).device
@@ -169,13 +201,22 @@ def _restored(
     stream.restore(
         {key: value if key in ("numbers", "grid") else value.to(device) for key, value in tensors.items()}
     )
-    height, width = map(int, clip["size"])
-    channels, rows, cols = map(int, clip["view"])
+    height, width = (whole_number("size", side, most=LONGEST_SIDE) for side in clip["size"])
+    channels, rows, cols = (whole_number("view", side, most=LONGEST_SIDE) for side in clip["view"])
     times = {int(number): float(time) for number, time in clip["times"]}
-    held = set(stream.table["frame"].unique().tolist())
-    if not held <= set(times) or newline.ndim != 2 or newline.shape[1] != stream.table["features"].shape[1]:
-        raise MediaError(f"memory={name!r} lacks times of frames, or its tensors do not fit; write it again")
-    return ClipMemory(
+    held = stream.table["frame"].unique().tolist()
+    if not set(held) <= set(times) or any(times[a] > times[b] for a, b in pairwise(held)):
+        raise ArgumentError(f"memory={name!r} lacks times of frames, or they go back; write it again")
+    if not all(
+        math.isfinite(time) and time >= 0 for time in (*times.values(), clip["duration"], clip["fps"])
+    ):
+        raise ArgumentError(f"memory={name!r} has times that are no seconds; write it again")
+    width_of_model = pipeline.model.config.get_text_config().hidden_size
+    if newline.ndim != 2 or {newline.shape[1], stream.table["features"].shape[1]} != {width_of_model}:
+        raise ArgumentError(f"memory={name!r} has features that do not fit the model; write it again")
+    if _kinds(stream) != _kinds(_example(stream, pipeline, limits)):
+        raise ArgumentError(f"memory={name!r} lacks parts of its stream, or has others; write it again")
+    memory = ClipMemory(
         stream,
         newline.to(device),
         (channels, rows, cols),
@@ -186,6 +227,28 @@ def _restored(
         float(clip["fps"]),
         times,
     )
+    layout = memory.layout(pipeline.adapter)  # the stream is asked, so that tensors that do not fit fail here
+    if layout.grid != stream.grid or len(newline) != min(1, layout.num_separators):
+        raise ArgumentError(f"memory={name!r} has frames or separators of another shape; write it again")
+    return memory
+
+
+def _example(stream: Stream, pipeline: Pipeline, limits: StreamSize) -> Stream:
+    """Return a small stream of the same method, which has dropped tokens where the given one has."""
+    like = stream.table["features"]
+    small = open_stream(pipeline.adapter, pipeline.config, StreamSize(1, 2, limits.grid, limits.rows))
+    frames = 3 if stream.evictions else 1
+    ramp = torch.arange(frames * stream.frame_size * like.shape[1], dtype=torch.float64, device=like.device)
+    small.add(ramp.sin().to(like.dtype).view(frames, stream.frame_size, -1))
+    return small
+
+
+def _kinds(stream: Stream) -> dict[str, object]:
+    """Return type and shape of what a stream holds, but for the lengths that frames and tokens decide."""
+    return {
+        name: (value.dtype, value.shape if name.startswith("own.") and value.ndim == 1 else value.shape[1:])
+        for name, value in stream.state().items()
+    }
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

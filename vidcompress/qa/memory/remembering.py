@@ -18,7 +18,7 @@ from vidcompress.qa.answer import Answer
 from vidcompress.qa.memory.clip_memory import ClipMemory
 from vidcompress.qa.pipeline import Pipeline, PreparedBatch
 from vidcompress.qa.question import Question
-from vidcompress.session.held_clips import encode_frames, open_stream
+from vidcompress.session.held_clips import clip_size, encode_frames, open_stream
 
 MOST_TOKENS = 1_000_000
 """Largest budget of a stream, far above what a language model reads."""
@@ -65,7 +65,7 @@ def _remembered(pipeline: Pipeline, batch: PreparedBatch) -> ClipMemory:
     assert clip is not None and config.max_tokens is not None  # noqa: S101  (for the type checker)
     (visual,) = adapter.visuals(batch.inputs)[1]
     most = min(config.max_tokens, visual.layout.num_tokens)
-    size = StreamSize(most, config.hold or 0.0, grid=visual.layout.grid)
+    size = clip_size(visual.layout, most, config.hold or 0.0)
     times = pipeline.processor.view_times(clip)
     height, width = (int(side) for side in clip.frames.shape[1:3])
     channels, rows, cols = (int(side) for side in visual.pixels.shape[1:])

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 
 from vidcompress.checks import is_number, whole_number
@@ -17,6 +18,7 @@ from vidcompress.core.timing import Timings
 from vidcompress.errors import MediaError, shown
 from vidcompress.loading.arguments import GenerateOptions
 from vidcompress.media import VideoFrames
+from vidcompress.media.images.rgb import check_uint8
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.memory.clip_memory import ClipMemory
 from vidcompress.qa.memory.memory_file import write_memory
@@ -118,12 +120,23 @@ class Watch:
 
     def _checked(self, frames: Any, times: Sequence[float] | None) -> VideoFrames:
         """Return the frames as a clip, with their times."""
-        block = frames if isinstance(frames, torch.Tensor) else torch.as_tensor(frames)
+        if isinstance(frames, np.ndarray):
+            check_uint8(frames, "frames")
+            frames = torch.from_numpy(
+                np.ascontiguousarray(frames)
+            )  # torch refuses a view such as x[..., ::-1]
+        if not isinstance(frames, torch.Tensor):
+            raise MediaError(
+                f"frames={shown(frames)}: must be an array or a tensor, uint8 (frame, height, width, 3); numpy.stack "
+                "makes one of pictures"
+            )
+        block = frames.detach()
         last = -1.0 if self._memory is None else self._memory.duration
         begin = max(last, 0.0) if self._memory is not None else 0.0
         if times is None:
             count = int(block.shape[0]) if block.ndim == 4 else 0
-            times = [begin + number for number in range(count)]
+            after = begin if self._memory is None else begin + 1.0
+            times = [after + number for number in range(count)]
         if not isinstance(times, (tuple, list)) or not all(is_number(time) for time in times):
             raise MediaError(f"times={shown(times)}: must be a list of seconds, one per frame, or None")
         seconds = tuple(float(time) for time in times)
