@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md from the committed result files.
+"""Write the tables of docs/performance.md and docs/long-video.md from the committed result files.
 
     python scripts/bench_tables.py
 
@@ -243,6 +243,21 @@ def without_end(result: dict[str, Any]) -> str:
     return markdown(head, rows) + source(result)
 
 
+def long(result: dict[str, Any]) -> str:
+    """Processes of `ask` about long clips: peak memory and processor time, with and without `--hold`."""
+    rows = [
+        [
+            f"{row['size'][0]} x {row['size'][1]}",
+            f"{row['frames']:,}",
+            "whole" if row["hold"] is None else f"{row['hold']:g}",
+            f"{row['peak'] / 2**20:,.0f}",
+            f"{row['cpu_seconds']:.1f}",
+        ]
+        for row in result["rows"]
+    ]
+    return markdown(["size", "frames", "hold", "peak, MiB", "processor, s"], rows) + source(result)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench_cpu": cpu,
     "bench_probes": probes,
@@ -254,6 +269,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "encoder_saving": saving,
     "stream": stream,
     "stream_endless": without_end,
+    "long": long,
     "ablations/tiny-onevision-clip-saving": saved,
     "ablations/tiny-next-image-saving": saved,
 }
