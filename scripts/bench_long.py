@@ -4,8 +4,8 @@
 
 Every row is one process of `vidcompress ask` about a clip file that is drawn for it (H.264, a background that moves).
 Stated are its peak of resident memory and its processor seconds, both as the system counts them, decoder threads and
-loading of the model among them; and what the report says was held. A limit of the issue is checked: memory for the
-longest large clip at most 1.3 times that for the shortest, both with `--hold`.
+loading of the model among them; and what the report says was held. A limit is checked: memory for the longest large
+clip is at most 1.3 times that for the shortest, both with `--hold`.
 """
 
 from __future__ import annotations

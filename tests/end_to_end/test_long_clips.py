@@ -100,6 +100,13 @@ def test_features_and_logits_are_those_of_the_whole_clip(family: str) -> None:
         expected = model(**whole).logits
     with torch.no_grad(), held.pruning():
         assert torch.equal(model(**held).logits, expected)
+    pixels = inputs["pixel_values_videos"]
+    turned = {**inputs, "pixel_values_videos": pixels.flip(1 if pixels.ndim == 5 else 0)}
+    other = compress_inputs(model, turned, **options, hold=1000)
+    with torch.no_grad(), other.pruning():
+        assert (model(**other).logits - expected).abs().max() > 1e-4, (
+            "another order of frames is another answer"
+        )
     short = compress_inputs(model, inputs, **options, hold=2)
     assert short["input_ids"].shape == whole["input_ids"].shape, "the count is exact"
 
